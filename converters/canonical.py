@@ -1,0 +1,167 @@
+"""One way to write a graph down: the same computation gives the same bytes, whatever process exported it.
+
+The exporter names values after counters and lists nodes in an order that depends on hashing. Here the nodes are
+put in the order of a walk from the output, everything is named after what it does and when it comes, what nobody
+reads is left out, equal constants are merged, and everything that says who wrote the file or when is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from deepfake_edge.converters.failures import last_line
+from deepfake_edge.errors import ConversionError
+from deepfake_edge.training import workshop
+
+Port: TypeAlias = tuple[str, tuple[int | None, ...]]
+
+# What ONNX 1.12 and opset 17 came with: runtimes refuse a version that is newer than they are.
+IR_VERSION = 8
+_ROLES = {"Conv": ("", "weight", "bias"), "Gemm": ("", "weight", "bias"), "MatMul": ("weight", "weight")}
+
+
+def canonical(model: Any, taken: Port, given: Port) -> bytes:
+    """Rewrite a graph of one input and one output.
+
+    Args:
+        model: an onnx ModelProto.
+        taken: the input's name and shape; a None axis is dynamic.
+        given: the output's name and shape.
+    Returns:
+        the serialised model.
+    Raises:
+        ConversionError: the graph has other inputs or outputs, or the result is not valid ONNX.
+    """
+    onnx = workshop.onnx()
+    graph = model.graph
+    constants = _constants(graph)
+    inputs = [item.name for item in graph.input if item.name not in constants]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise ConversionError(f"the exported {given[0]} graph has {len(inputs)} inputs and {len(graph.output)} outputs")
+    nodes = [node for node in graph.node if node.op_type != "Constant"]
+    producers = {name: node for node in nodes for name in node.output}
+    aliases = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
+    last = _follow(graph.output[0].name, aliases)
+    if last == inputs[0] or last in constants:
+        raise ConversionError(f"the exported {given[0]} graph computes nothing from its input")
+    writer = _Writer(onnx, constants, aliases, {inputs[0]: taken[0], last: given[0]})
+    for node in _ordered(last, producers, aliases):
+        writer.add(node)
+    return _assemble(onnx, writer, taken, given, {item.domain: item.version for item in model.opset_import})
+
+
+def operators(graph: bytes) -> dict[str, int]:
+    """How many nodes of each operator a serialised graph has, by name."""
+    model = workshop.onnx().load_from_string(graph)
+    return dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
+
+
+def _constants(graph: Any) -> dict[str, Any]:
+    numpy_helper = workshop.onnx().numpy_helper
+    found = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return found
+
+
+def _follow(name: str, aliases: Mapping[str, str]) -> str:
+    while name in aliases:
+        name = aliases[name]
+    return name
+
+
+def _ordered(last: str, producers: Mapping[str, Any], aliases: Mapping[str, str]) -> list[Any]:
+    """Nodes in the order in which a walk from the output, first input first, has seen all that they need."""
+    order: list[Any] = []
+    done: set[str] = set()
+    stack = [last]
+    while stack:
+        node = producers.get(stack[-1])
+        if node is None or node.output[0] in done:
+            stack.pop()
+            continue
+        needed = [_follow(name, aliases) for name in node.input]
+        waiting = [name for name in needed if name in producers and producers[name].output[0] not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+            continue
+        done.add(node.output[0])
+        order.append(node)
+        stack.pop()
+    return order
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Renames nodes and values as they come, and collects the constants that they use."""
+
+    onnx: Any
+    constants: Mapping[str, Any]
+    aliases: Mapping[str, str]
+    names: dict[str, str]
+    nodes: list[Any] = field(default_factory=list)
+    initializers: list[Any] = field(default_factory=list)
+    _numbers: Counter[str] = field(default_factory=Counter)
+    _kept: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
+
+    def add(self, node: Any) -> None:
+        kind = node.op_type.lower()
+        title = f"{kind}_{self._numbers[kind]}"
+        self._numbers[kind] += 1
+        taken = [self._value(_follow(name, self.aliases), node, title, place) for place, name in enumerate(node.input)]
+        for place, name in enumerate(node.output):
+            if name:
+                self.names.setdefault(name, title if len(node.output) == 1 else f"{title}_{place}")
+        given = [self.names.get(name, "") for name in node.output]
+        copy = self.onnx.NodeProto(op_type=node.op_type, name=title, domain=node.domain, input=taken, output=given)
+        for attribute in sorted(node.attribute, key=lambda item: item.name):
+            kept = copy.attribute.add()
+            kept.CopyFrom(attribute)
+            kept.doc_string = ""
+        self.nodes.append(copy)
+
+    def _value(self, name: str, node: Any, title: str, place: int) -> str:
+        if not name or name not in self.constants:
+            return self.names[name] if name else ""
+        values = self.constants[name]
+        key = (values.dtype.str, values.shape, hashlib.sha256(values.tobytes()).digest())
+        if key not in self._kept:
+            roles = _ROLES.get(node.op_type, ())
+            role = roles[place] if place < len(roles) else f"constant_{place}"
+            self._kept[key] = f"{title}_{role}"
+            self.initializers.append(self.onnx.numpy_helper.from_array(values, self._kept[key]))
+        return self._kept[key]
+
+
+def _assemble(onnx: Any, writer: _Writer, taken: Port, given: Port, opsets: Mapping[str, int]) -> bytes:
+    version = opsets.get("", opsets.get("ai.onnx", 0))
+    foreign = sorted({node.domain for node in writer.nodes} - {"", "ai.onnx"})
+    if foreign:
+        raise ConversionError(
+            f"the exported {given[0]} graph needs operators of the custom domain {', '.join(foreign)}"
+        )
+    graph = onnx.helper.make_graph(
+        writer.nodes, given[0], [_port(onnx, taken)], [_port(onnx, given)], writer.initializers
+    )
+    model = onnx.helper.make_model(
+        graph,
+        opset_imports=[onnx.helper.make_opsetid("", version)],
+        ir_version=IR_VERSION,
+        producer_name="deepfake-edge",
+    )
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:
+        raise ConversionError(f"the exported {given[0]} graph is not valid ONNX: {last_line(error)}") from error
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _port(onnx: Any, port: Port) -> Any:
+    name, shape = port
+    axes: Sequence[int | str] = ["batch" if axis is None else axis for axis in shape]
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes)

@@ -1,0 +1,102 @@
+"""The two parts of a cut model as ONNX."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from deepfake_edge.converters.canonical import canonical, operators
+from deepfake_edge.converters.cut import Cut
+from deepfake_edge.converters.failures import told
+from deepfake_edge.errors import ConversionError
+from deepfake_edge.training import workshop
+
+# Opset 17 is the newest that TensorRT 8.5 (JetPack 5.1) parses and ONNX Runtime 1.17 runs; it has
+# LayerNormalization as one operator and per-channel QuantizeLinear.
+OPSET = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Serialised ONNX, as `bundle.Variant` wants it."""
+
+    backbone: bytes
+    head: bytes | None
+
+
+def export(parts: Cut) -> Networks:
+    """Export both parts.
+
+    Raises:
+        ConversionError: something in the model has no ONNX counterpart.
+    """
+    side, features = parts.size_px, parts.features
+    given = _port("outputs" if parts.head is None else "features", features)
+    with _prompt_collection():
+        crops = _Port("crops", (None, side, side, 3), (None, 3, side, side))
+        backbone = _export(parts.backbone, crops, given)
+        if parts.head is None:
+            return Networks(backbone, None)
+        return Networks(
+            backbone, _export(parts.head, _port("window", parts.frames, features), _port("outputs", parts.outputs))
+        )
+
+
+def moved_transposes(graph: bytes) -> bool:
+    """Whether the first thing that happens to a network's input is still a transposition."""
+    model = workshop.onnx().load_from_string(graph)
+    name = model.graph.input[0].name
+    return any(node.op_type == "Transpose" and name in node.input for node in model.graph.node)
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """A network's input or output: its name, its shape in TensorFlow, its shape in ONNX."""
+
+    name: str
+    traced: tuple[int | None, ...]
+    shape: tuple[int | None, ...]
+
+
+def _port(name: str, *axes: int) -> _Port:
+    return _Port(name, (None, *axes), (None, *axes))
+
+
+def _export(function: Callable[[Any], Any], taken: _Port, given: _Port) -> bytes:
+    tf, exporter = workshop.tensorflow(), workshop.tf2onnx()
+    signature = [tf.TensorSpec(taken.traced, tf.float32, name=taken.name)]
+    traced = tf.function(lambda value: tf.identity(function(value), name=given.name), input_signature=signature)
+    nchw = [f"{taken.name}:0"] if taken.traced != taken.shape else None
+    with told(f"the exporter fails on the part that gives {given.name}"), workshop.quiet():
+        model, _ = exporter.convert.from_function(traced, input_signature=signature, opset=OPSET, inputs_as_nchw=nchw)
+        graph = canonical(model, (taken.name, taken.shape), (given.name, given.shape))
+    _refuse_loops(graph, given.name)
+    return graph
+
+
+@contextmanager
+def _prompt_collection() -> Iterator[None]:
+    """Collect garbage often, looking at new objects only.
+
+    Each of the exporter's dozen passes leaves a copy of all weights behind in a cycle of references, and so few
+    objects that Python waits with collecting them: Xception's 83 MB became 5 GB.
+    """
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(2000, 2, 2)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        gc.collect()
+
+
+def _refuse_loops(graph: bytes, part: str) -> None:
+    """Nothing that loops, branches or keeps a state of its own: TensorRT and the bundle reader take none of it."""
+    found = sorted(set(operators(graph)) & {"Loop", "Scan", "If", "LSTM", "GRU", "RNN"})
+    if found:
+        raise ConversionError(f"the part that gives {part} still holds {', '.join(found)} after export")

@@ -1,0 +1,113 @@
+"""Which layers treat the frames of a clip one by one, and how to run them without the time axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from deepfake_edge.converters.steps import Graph, Step, at_inference, graph_of
+from deepfake_edge.training.workshop import keras, tensorflow
+
+Apply: TypeAlias = Callable[[Mapping[int, Any]], Any]
+
+# The same function of (N, F) as of (N, T, F).
+_ANY_RANK = frozenset({
+    "Activation", "ActivityRegularization", "AlphaDropout", "Dense", "Dropout", "ELU", "GaussianDropout",
+    "GaussianNoise", "LeakyReLU", "ReLU", "Rescaling", "SpatialDropout1D",
+})  # fmt: skip
+_MERGES = frozenset({"Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"})
+# Operations of keras.ops on one or two arrays, number by number; some bear the names of layers.
+_ARITHMETIC = frozenset({"Add", "Divide", "Maximum", "Minimum", "Multiply", "Subtract", "TrueDivide"})
+_ALONG_AN_AXIS = frozenset({"BatchNormalization", "Concatenate", "LayerNormalization", "Softmax", "UnitNormalization"})
+
+
+def framewise(step: Step, frames: int) -> Apply | None:
+    """How to compute a step on frames (N, ...) rather than on clips (B, frames, ...).
+
+    Returns:
+        a function of {value number: tensor (N, ...)}, or None when the step mixes frames or is not known not to.
+    """
+    layer, kind = step.layer, step.kind
+    if not type(layer).__module__.startswith("keras."):
+        return None
+    if not isinstance(layer, keras().layers.Layer):
+        return step.apply if kind in _ARITHMETIC and _same_rank(step) and _constants_spare_time(step) else None
+    if step.constants:
+        return None
+    if kind == "TimeDistributed":
+        return _inner(step)
+    if kind == "Reshape":
+        return _reshape(step, frames)
+    if kind in _ANY_RANK and len(step.shape) >= 3:
+        return _with_time_axis(step) if kind == "SpatialDropout1D" else step.apply
+    if kind in _MERGES and len(step.inputs) >= 2 and _same_rank(step):
+        return step.apply
+    if kind in _ALONG_AN_AXIS and _keeps_time_apart(step):
+        return _with_time_axis(step)
+    return None
+
+
+def evaluate(graph: Graph, value: Any) -> Any:
+    """Run a whole graph on a batch, with a plain reshape for those layers that would ask for its size.
+
+    Keras reshapes to (size of the batch, ...), which becomes five operators of shape arithmetic in ONNX; (-1, ...)
+    says the same in one.
+    """
+    values = {0: value}
+    for step in graph.steps:
+        values[step.output] = apply_step(step, values)
+    return values[graph.output]
+
+
+def apply_step(step: Step, values: Mapping[int, Any]) -> Any:
+    """Run one step as its layer does, but for reshapes; see `evaluate`."""
+    axes = step.shape[1:]
+    channels_last = getattr(step.layer, "data_format", "channels_last") == "channels_last"
+    if step.kind in ("Flatten", "Reshape") and None not in axes and channels_last:
+        return tensorflow().reshape(values[step.inputs[0]], (-1, *axes))
+    return step.apply(values)
+
+
+def _inner(step: Step) -> Apply:
+    layer = step.layer.layer
+    if getattr(layer, "inputs", None) and hasattr(layer, "layers"):
+        graph = graph_of(layer)
+        return lambda values: evaluate(graph, values[step.inputs[0]])
+    if type(layer).__name__ in ("Flatten", "Reshape") and None not in step.shape[2:]:
+        return lambda values: tensorflow().reshape(values[step.inputs[0]], (-1, *step.shape[2:]))
+    return lambda values: at_inference(layer, values[step.inputs[0]])
+
+
+def _same_rank(step: Step) -> bool:
+    return len({len(shape) for shape in step.input_shapes}) == 1
+
+
+def _constants_spare_time(step: Step) -> bool:
+    """Whether the constants of an operation are too short to reach the time axis when broadcast."""
+    return all(len(shape) <= len(step.input_shapes[0]) - 2 for shape in step.constants)
+
+
+def _keeps_time_apart(step: Step) -> bool:
+    rank = len(step.input_shapes[0])
+    axes = step.layer.axis
+    given = axes if isinstance(axes, list | tuple) else [axes]
+    # A batch normalisation has statistics for each index of its axis, all the others only look along theirs.
+    return all(axis % rank not in (0, 1) for axis in given)
+
+
+def _reshape(step: Step, frames: int) -> Apply | None:
+    before, after = step.input_shapes[0][2:], step.shape[2:]
+    if step.shape[1] != frames or None in before or None in after or not after:
+        return None
+    if math.prod(axis or 0 for axis in before) != math.prod(axis or 0 for axis in after):
+        return None
+    return lambda values: tensorflow().reshape(values[step.inputs[0]], (-1, *after))
+
+
+def _with_time_axis(step: Step) -> Apply:
+    def apply(values: Mapping[int, Any]) -> Any:
+        tf = tensorflow()
+        return tf.squeeze(step.apply({number: tf.expand_dims(values[number], 1) for number in step.inputs}), axis=1)
+
+    return apply

@@ -1,0 +1,200 @@
+"""Does the converted model say what Keras says? On real crops, stage by stage, before anything is written.
+
+Keras's side (`reference`) and the comparison (`compare`) share arrays only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_edge.bundle import Bundle, Golden
+from deepfake_edge.converters.cut import Cut
+from deepfake_edge.data import Floats, Pixels
+from deepfake_edge.errors import ConversionError
+from deepfake_edge.golden import TOLERANCE
+from deepfake_edge.model import Model, fake_scores, normalise
+from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
+from deepfake_edge.spec import CropSpec
+from deepfake_edge.training import workshop
+from deepfake_edge.training.face_crops import CropSet
+
+GATE = TOLERANCE["fp32"]
+_BATCH = 4
+_GOLDEN_CROPS = 8
+# Pixels that the whole model is given at most, beyond the golden windows that it is given in any case.
+_WHOLE_PIXELS = 3_000_000
+# Below this spread of the fake scores a network could ignore its input and still agree.
+_MIN_SPREAD = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What Keras makes of the crops.
+
+    Attributes:
+        windows: int64 (W, frames), the crop set's windows and after them the golden ones.
+        features: float32 (N, F), by the cut model's backbone, run by TensorFlow.
+        cut_outputs: float32 (W, C), by the cut model's head on those features, run by TensorFlow.
+        layer_outputs: float32 (W, C), by the model's own Keras layers, each crop met once.
+        whole_outputs: float32 (L, C), by the model as it was loaded, called on the windows that `whole` lists.
+        whole: numbers of L windows.
+        golden: a few of the crops with the same.
+    """
+
+    windows: NDArray[np.int64]
+    features: Floats
+    cut_outputs: Floats
+    layer_outputs: Floats
+    whole_outputs: Floats
+    whole: NDArray[np.int64]
+    golden: Golden
+
+    @property
+    def outputs(self) -> Floats:
+        """Keras's word on every window: the whole model's where it was called, its layers' elsewhere."""
+        outputs: Floats = self.layer_outputs.copy()
+        outputs[self.whole] = self.whole_outputs
+        return outputs
+
+
+def reference(model: Any, parts: Cut, crops: CropSet, spec: CropSpec) -> Reference:
+    """Run Keras, in small pieces, on the crops.
+
+    TimeDistributed runs its layer anew for every frame of every window, most of them the same crops. So all
+    windows go through the model's own layers, which meet a crop once, and as many as a budget of pixels allows
+    through the model as a whole: that these agree is part of the parity figures.
+    """
+    tf = workshop.tensorflow()
+    chosen = np.linspace(0, len(crops.crops) - 1, _GOLDEN_CROPS).round().astype(int)
+    replayed = _golden_windows(crops.windows.shape[1])
+    windows = np.concatenate([crops.windows, chosen[replayed]])
+    batches = [tf.constant(_channels_last(batch, spec)) for batch in _batches(crops.crops)]
+    features = np.concatenate([parts.backbone(batch).numpy() for batch in batches])
+    if parts.head is None or parts.original is None:
+        cut_outputs = layer_outputs = features[windows[:, 0]]
+    else:
+        crossing = [parts.original.frames(batch) for batch in batches]
+        frames = [np.concatenate([batch[at].numpy() for batch in crossing]) for at in range(len(crossing[0]))]
+        cut_outputs = np.concatenate([parts.head(tf.constant(features[few])).numpy() for few in _batches(windows)])
+        layer_outputs = np.concatenate(
+            [parts.original.window([tf.constant(item[few]) for item in frames]).numpy() for few in _batches(windows)]
+        )
+    whole = _whole_windows(windows, len(replayed), spec)
+    whole_outputs = _whole(model, crops.crops, windows[whole], spec)
+    golden = Golden(crops.crops[chosen], replayed, features[chosen], whole_outputs[-len(replayed) :])
+    return Reference(windows, features, cut_outputs, layer_outputs, whole_outputs, whole, golden)
+
+
+def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, Any]:
+    """Run the serialised networks as a device does, and hold them against Keras.
+
+    Returns:
+        figures, as plain JSON types: differences of the outputs are of probabilities.
+    Raises:
+        ConversionError: outputs are not finite, or differ by more than the gate allows.
+        BundleError, InferenceError: the networks do not fit the spec, or fail.
+    """
+    expected = truth.outputs
+    if not np.isfinite(expected).all():
+        raise ConversionError("Keras's own outputs are not finite on real face crops")
+    with Model(bundle, "fp32", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
+        features = np.concatenate(
+            [model.features(normalise(batch, bundle.spec.crop)) for batch in _batches(crops.crops)]
+        )
+        outputs = _by_window(model.outputs, features, truth.windows)
+        head = _by_window(model.outputs, truth.features, truth.windows)
+    stages = {
+        "whole": np.abs(truth.layer_outputs[truth.whole] - truth.whole_outputs),
+        "cut": np.abs(truth.cut_outputs - expected),
+        "features": np.abs(features - truth.features),
+        "head": np.abs(head - truth.cut_outputs),
+        "outputs": np.abs(outputs - expected),
+    }
+    fake = fake_scores(expected, bundle.spec)
+    figures: dict[str, Any] = {
+        "crops": len(crops.crops),
+        "crops_are": crops.origin,
+        "windows": len(truth.windows),
+        "windows_by_whole_model": len(truth.whole),
+    }
+    for name, difference in stages.items():
+        figures[f"{name}_max_diff"] = _rounded(float(difference.max()))
+        figures[f"{name}_mean_diff"] = _rounded(float(difference.mean()))
+    figures["features_largest"] = _rounded(float(np.abs(truth.features).max()))
+    figures["fake_score_min"], figures["fake_score_max"] = round(float(fake.min()), 4), round(float(fake.max()), 4)
+    figures["tolerance"] = GATE
+    _gate(stages)
+    return figures
+
+
+def spread_warning(figures: Mapping[str, Any]) -> str | None:
+    """What to say when the scores hardly vary over the crops; None when they do."""
+    low, high = figures["fake_score_min"], figures["fake_score_max"]
+    if high - low >= _MIN_SPREAD:
+        return None
+    return (
+        f"the fake score only varies from {low} to {high} over these crops, so parity proves little; "
+        "give real and fake clips of your own: --calibration PATH"
+    )
+
+
+def _gate(stages: Mapping[str, Floats]) -> None:
+    """A difference that is not a number must not pass either."""
+    wrong = [
+        f"{name}: largest difference {float(stages[name].max()):.3g}, allowed {GATE:g}"
+        for name in ("whole", "cut", "head", "outputs")
+        if not float(stages[name].max()) <= GATE
+    ]
+    if wrong:
+        wrong.append(f"features: largest difference {float(stages['features'].max()):.3g}")
+        raise ConversionError("the converted model does not say what Keras says; nothing was written:", wrong)
+
+
+def _whole(model: Any, crops: Pixels, windows: NDArray[np.int64], spec: CropSpec) -> Floats:
+    tf = workshop.tensorflow()
+    if len(model.inputs[0].shape) == 4:
+        batches = _batches(crops[windows[:, 0]])
+        return np.concatenate(
+            [model(tf.constant(_channels_last(batch, spec)), training=False).numpy() for batch in batches]
+        )
+    clips = (_channels_last(crops[window], spec)[None] for window in windows)
+    return np.concatenate([model(tf.constant(clip), training=False).numpy() for clip in clips])
+
+
+def _by_window(run: Callable[[Floats], Floats], features: Floats, windows: NDArray[np.int64]) -> Floats:
+    return np.concatenate([run(features[part]) for part in _batches(windows)])
+
+
+def _golden_windows(frames: int) -> NDArray[np.int64]:
+    """Forwards and backwards; around again where a window has more frames."""
+    if frames == 1:
+        return np.arange(_GOLDEN_CROPS, dtype=np.int64)[:, None]
+    steps = np.arange(frames)
+    return (np.stack([steps, -1 - steps]) % _GOLDEN_CROPS).astype(np.int64)
+
+
+def _whole_windows(windows: NDArray[np.int64], golden: int, spec: CropSpec) -> NDArray[np.int64]:
+    """As many windows as the budget allows, evenly spread, and the golden ones, which come last."""
+    others = len(windows) - golden
+    affordable = min(others, _WHOLE_PIXELS // (windows.shape[1] * spec.size_px**2))
+    chosen: NDArray[np.int64] = np.linspace(0, others - 1, affordable).round().astype(np.int64)
+    return np.concatenate([chosen, np.arange(others, len(windows))])
+
+
+def _channels_last(crops: Pixels, spec: CropSpec) -> Floats:
+    return np.ascontiguousarray(normalise(crops, spec).transpose(0, 2, 3, 1))
+
+
+def _batches(items: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]
+
+
+def _rounded(value: float) -> float:
+    """Two digits: all that means anything in a rounding error."""
+    return float(f"{value:.1e}")

@@ -1,0 +1,40 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deepfake_edge.choices import FINDERS, RUNTIMES
+from deepfake_edge.detector import Detector
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --model and what decides how it runs."""
+    parser.add_argument("--model", required=True, type=Path, metavar="BUNDLE", help="a .dfe made by `convert`")
+    parser.add_argument(
+        "--faces",
+        default="auto",
+        metavar="FINDER",
+        help=f"auto, or one of {', '.join(FINDERS)}; yunet:FILE and insightface:PACK-or-FILE name a model "
+        "(InsightFace's packs are for non-commercial research only)",
+    )
+    add_runtime_arguments(parser)
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how the networks run."""
+    parser.add_argument("--runtime", default="auto", metavar="NAME", help=f"auto, or one of {', '.join(RUNTIMES)}")
+    parser.add_argument("--precision", metavar="NAME", help="a variant of the bundle (default: its first)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one a physical core)")
+
+
+def make_detector(arguments: argparse.Namespace) -> Detector:
+    """Build the detector that the shared options ask for."""
+    return Detector(
+        arguments.model,
+        faces=arguments.faces,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        threads=arguments.threads,
+    )

@@ -1,0 +1,86 @@
+"""Verdicts as people and as programs read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from deepfake_edge.data import TrackVerdict, Verdict
+from deepfake_edge.detector import Detector
+from deepfake_edge.errors import DeepfakeEdgeError
+
+_DECIMALS = 6
+
+
+def verdict_json(name: str, verdict: Verdict, detector: Detector) -> dict[str, Any]:
+    """One input's result as the documented JSON object.
+
+    Args:
+        name: the input as it was given.
+        verdict: its verdict.
+        detector: what made it.
+    """
+    return {
+        "input": name,
+        "label": verdict.label,
+        "fake_score": _score(verdict.fake_score),
+        "reason": verdict.reason,
+        "complete": verdict.complete,
+        "frames_read": verdict.frames_read,
+        "faces_seen": verdict.faces_seen,
+        "duration_s": round(verdict.duration_s, 3),
+        "tracks": [_track_json(track) for track in verdict.tracks],
+        "model": {"name": detector.name, "sha256": detector.sha256, "variant": detector.precision},
+        "runtime": verdict.runtime,
+        "faces": verdict.finder,
+        "timings_ms": {stage: round(value, 1) for stage, value in verdict.timings_ms.items()},
+    }
+
+
+def error_json(name: str, error: DeepfakeEdgeError) -> dict[str, Any]:
+    """One input's failure as the documented JSON object."""
+    return {"input": name, "error": {"type": type(error).__name__, "message": str(error)}}
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """Lay rows out in columns, for people."""
+    every = [[printable(cell) for cell in row] for row in ([header, *rows] if header else rows)]
+    if not every:
+        return ""
+    widths = [max(len(row[column]) for row in every) for column in range(len(every[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
+    if header:
+        lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """The text without characters that could rewrite a terminal: names of files may hold any."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def score_text(score: float | None) -> str:
+    """A score with three decimals, or a dash where there is none."""
+    return "-" if score is None else f"{score:.3f}"
+
+
+def _track_json(track: TrackVerdict) -> dict[str, Any]:
+    return {
+        "id": track.id,
+        "first_s": round(track.first_s, 3),
+        "last_s": round(track.last_s, 3),
+        "fake_score": _score(track.fake_score),
+        "reason": track.reason,
+        "windows": [
+            {
+                "start_s": round(item.start_s, 3),
+                "end_s": round(item.end_s, 3),
+                "fake_score": _score(item.fake_score),
+            }
+            for item in track.scores
+        ],
+    }
+
+
+def _score(value: float | None) -> float | None:
+    return None if value is None else round(value, _DECIMALS)

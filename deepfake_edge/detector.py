@@ -1,0 +1,182 @@
+"""The class that people use: a bundle at work, files in, verdicts out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import TypeAlias
+
+from deepfake_edge.bundle import read_bundle
+from deepfake_edge.choices import PathLike, choose_finder, choose_runtime, open_live, open_source
+from deepfake_edge.data import Frame, Score, Verdict
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.model import Model
+from deepfake_edge.pipeline import Pipeline
+from deepfake_edge.protocols import FaceFinder, Viewer
+from deepfake_edge.session import Session
+
+_SESSION_HISTORY = 10_000
+_FOLDER_FPS = 25.0
+_MAX_THREADS = 1024
+_log = logging.getLogger(__name__)
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""(frames read, frames promised or None) -> None."""
+
+
+class Detector:
+    """A bundle at work: files in, verdicts out; a context manager.
+
+    Several threads may call `detect` or hold sessions at once; they share the networks, and nothing else.
+    """
+
+    def __init__(
+        self,
+        model: PathLike,
+        *,
+        faces: str = "auto",
+        runtime: str = "auto",
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Load a bundle.
+
+        Args:
+            model: path of a bundle (`.dfe`), made by `deepfake-edge convert`.
+            faces: `auto`, `whole`, `haar`, `yunet[:FILE]`, `insightface[:PACK or FILE]` or `mtcnn`.
+            runtime: `auto` or `onnxruntime`.
+            precision: a variant of the bundle; None takes the first it has of fp32, fp16, int8.
+            threads: CPU threads for one call of a network; None takes one a physical core.
+        Raises:
+            BundleError: the bundle is absent, damaged or foreign.
+            InvalidInput: an argument names something that does not exist.
+            MissingDependency: what was named is not installed.
+        """
+        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS):
+            raise InvalidInput(f"threads: wanted a whole number from 1 to {_MAX_THREADS}, got {threads!r}")
+        bundle = read_bundle(model)
+        self.runtime, network = choose_runtime(runtime, threads)
+        self.finder, self._make_finder = choose_finder(faces)
+        self.precision = next(iter(bundle.variants)) if precision is None else precision
+        self.name, self.sha256, self.spec = bundle.name, bundle.sha256, bundle.spec
+        self._idle_finders: list[FaceFinder] = [self._make_finder()]
+        self._model: Model | None = Model(bundle, self.precision, network)
+        self._crop_threads = min(threads or os.cpu_count() or 1, 4)
+        _log.info("runtime: %s; faces: %s; precision: %s", self.runtime, self.finder, self.precision)
+
+    def detect(
+        self,
+        source: PathLike,
+        *,
+        fps: float | None = None,
+        viewers: Sequence[Viewer] = (),
+        progress: Progress | None = None,
+    ) -> Verdict:
+        """Read a file to its end and decide.
+
+        Args:
+            source: a video, an image, or a folder of images that are one clip's frames.
+            fps: frames a second of a folder's images; None takes the model's own sampling rate, or 25.
+            viewers: shown every frame; the caller closes them.
+            progress: called after every frame.
+        Raises:
+            SourceError: nothing in it can be read.
+        """
+        timings_ms = {"source": 0.0, "viewers": 0.0}
+        started = time.perf_counter()
+        with open_source(source, self._folder_fps(fps)) as opened, self._session() as session:
+            for count, frame in enumerate(_timed(opened.frames(), timings_ms), start=1):
+                moment = session.observe(frame)
+                viewed = time.perf_counter()
+                for viewer in viewers:
+                    viewer.show(moment)
+                timings_ms["viewers"] += (time.perf_counter() - viewed) * 1000.0
+                if progress is not None:
+                    progress(count, opened.frame_count)
+            verdict = session.verdict(
+                complete=opened.complete, incomplete_reason=opened.incomplete_reason, still=opened.is_still
+            )
+        timings_ms["total"] = (time.perf_counter() - started) * 1000.0
+        return replace(verdict, timings_ms={**verdict.timings_ms, **timings_ms})
+
+    def session(self, *, history: int = _SESSION_HISTORY) -> Session:
+        """Start a stream of frames that the caller pushes.
+
+        Args:
+            history: scores kept, over all tracks, and tracks kept; older ones still count but are no longer listed, so
+                that memory stays bounded however long the session runs. At least 100.
+        """
+        if history < 100:
+            raise InvalidInput(f"history: wanted at least 100, got {history}")
+        return self._session(history)
+
+    def stream(self, source: str | int, *, viewers: Sequence[Viewer] = ()) -> Iterator[Score]:
+        """Follow a live source; yields scores until it ends or the caller stops.
+
+        Args:
+            source: a camera index, an `rtsp://` or other URL, a GStreamer pipeline, or a file, which is played
+                in real time. The latest frame wins: frames that come while one is computed are dropped.
+            viewers: shown every frame that was not dropped; the caller closes them.
+        Raises:
+            SourceError: it cannot be opened.
+        """
+        with open_live(source) as live, self.session() as session:
+            for frame in live.frames():
+                moment = session.observe(frame)
+                for viewer in viewers:
+                    viewer.show(moment)
+                yield from moment.scores
+
+    def close(self) -> None:
+        """Free the networks; sessions that are still open end with an error. May be called twice."""
+        if self._model is not None:
+            self._model.close()
+            self._model = None
+        self._idle_finders.clear()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _folder_fps(self, given: float | None) -> float:
+        if given is not None:
+            return given
+        return _FOLDER_FPS if self.spec.clip.sample_fps is None else self.spec.clip.sample_fps
+
+    def _session(self, history: int | None = None) -> Session:
+        if self._model is None:
+            raise InvalidInput("detector: it is closed")
+        try:
+            finder = self._idle_finders.pop()
+        except IndexError:
+            finder = self._make_finder()
+        # `whole` says that the frame is a crop already: nothing is to be added around it, nor cut away.
+        crop = replace(self.spec.crop, margin=1.0, fit="stretch") if self.finder.name == "whole" else None
+        pipeline = Pipeline(self._model, finder, crop=crop, threads=self._crop_threads)
+        return Session(
+            pipeline,
+            self.spec,
+            history=history,
+            described=(str(self.runtime), str(self.finder)),
+            release=partial(self._idle_finders.append, finder),
+        )
+
+
+def _timed(frames: Iterator[Frame], timings_ms: dict[str, float]) -> Iterator[Frame]:
+    """The same frames; the time it takes to get them is added to `timings_ms["source"]`."""
+    while True:
+        start = time.perf_counter()
+        frame = next(frames, None)
+        timings_ms["source"] += (time.perf_counter() - start) * 1000.0
+        if frame is None:
+            return
+        yield frame

@@ -1,0 +1,1 @@
+"""What finds faces: one file each, one dependency each."""

@@ -1,0 +1,79 @@
+"""ONNX Runtime on the CPU: the runtime that is always there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from deepfake_edge.errors import BundleError, InferenceError, InvalidInput
+from deepfake_edge.optional import require
+from deepfake_edge.protocols import Array, TensorSpec
+
+# More than any processor has; a number that ONNX Runtime cannot hold ends in a traceback.
+_MAX_THREADS = 1024
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+
+
+class OnnxRuntimeNetwork:
+    """A graph on ONNX Runtime's CPU provider; implements `protocols.Network`.
+
+    `run` may be called from several threads at once.
+    """
+
+    def __init__(self, graph: bytes, *, name: str, threads: int | None = None) -> None:
+        """Load a graph.
+
+        Args:
+            graph: serialised ONNX, already checked by `onnx_wire.check_onnx`.
+            name: what to call it in messages.
+            threads: threads for one call; None takes one a physical core.
+        Raises:
+            InvalidInput: `threads` is out of range.
+            BundleError: ONNX Runtime refuses the graph.
+        """
+        if threads is not None and not 0 <= threads <= _MAX_THREADS:
+            raise InvalidInput(f"threads: wanted from 0 (one a physical core) to {_MAX_THREADS}, got {threads}")
+        ort = require("onnxruntime")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.inter_op_num_threads = 1
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        # Spinning workers steal the cores from preprocessing and the face finder between two calls.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._name = name
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BundleError(f"{name}: ONNX Runtime refuses the graph: {_first_line(error)}") from error
+        self.inputs = tuple(_tensor(item) for item in self._session.get_inputs())
+        self.outputs = tuple(_tensor(item) for item in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute every output.
+
+        Raises:
+            InferenceError: it is closed, the feeds do not fit, or ONNX Runtime fails.
+        """
+        if self._session is None:
+            raise InferenceError(f"{self._name}: is closed")
+        try:
+            values = self._session.run(None, dict(feeds))
+        except Exception as error:
+            raise InferenceError(f"{self._name}: ONNX Runtime failed: {_first_line(error)}") from error
+        return {item.name: np.asarray(value) for item, value in zip(self.outputs, values, strict=True)}
+
+    def close(self) -> None:
+        """Free the session; may be called twice."""
+        self._session = None
+
+
+def _tensor(item: object) -> TensorSpec:
+    shape = tuple(axis if isinstance(axis, int) else None for axis in item.shape)  # type: ignore[attr-defined]
+    kind = str(item.type)  # type: ignore[attr-defined]
+    return TensorSpec(str(item.name), shape, _DTYPES.get(kind, kind))  # type: ignore[attr-defined]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,29 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real clips and photographs with ground truth in manifest.json; not part of the repository."""
+    folder = Path(os.environ.get("DEEPFAKE_EDGE_TEST_DATA") or _ROOT.parent / "shared" / "data")
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no test data in {folder}; name its folder in DEEPFAKE_EDGE_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run away from the checkout: `python -c` looks in the current folder first, and must find what is installed."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(before)

@@ -1,0 +1,63 @@
+"""What Keras and the exporter raise and log comes out as one typed line, and nothing else is heard."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from deepfake_edge.converters import ConvertOptions, convert
+from deepfake_edge.converters.cut import cut
+from deepfake_edge.converters.export import export
+from deepfake_edge.converters.failures import last_line
+from deepfake_edge.errors import ConversionError
+
+# Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+stages = sys.modules["deepfake_edge.converters.convert"]
+
+
+def test_an_operator_that_onnx_lacks(keras, clip_model, caplog):
+    parts = cut(clip_model(keras.layers.LSTM(5, activation="gelu")), None, None)
+    with pytest.raises(ConversionError, match="No Op registered for Erfc") as caught:
+        export(parts)
+    assert "\n" not in str(caught.value)
+    assert not [record for record in caplog.records if record.name.startswith("tf2onnx")]
+
+
+def test_a_crop_that_is_too_small_for_the_layers(keras):
+    layers = keras.layers
+    crops = keras.Input((None, None, 3))
+    values = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3)(crops))
+    parts = cut(keras.Model(crops, layers.Dense(1, activation="sigmoid")(values)), None, 2)
+    with pytest.raises(ConversionError, match="Negative dimension size") as caught:
+        export(parts)
+    assert "\n" not in str(caught.value)
+
+
+def test_keras_failing_on_the_crops(saved, tiny, tmp_path, monkeypatch):
+    def fails(*given):
+        raise RuntimeError("in user code:\n\n  ValueError: no")
+
+    monkeypatch.setattr(stages.parity, "reference", fails)
+    with pytest.raises(ConversionError, match=r"^Keras fails on real face crops: ValueError: no$"):
+        convert(saved, tmp_path / "m.dfe", ConvertOptions(overrides=tiny.overrides))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain", "ValueError: plain"),
+        ("", "ValueError"),
+        (
+            "in user code:\n\n  File x, line 3\n\n  TypeError: two\n\nArguments received by A:\n  - b=1",
+            "TypeError: two",
+        ),
+        ("Exception encountered when calling A.\n\n\x1b[1m{{function_node f}} three\x1b[0m\n", "ValueError: three"),
+        ("a" * 999, f"ValueError: {'a' * 288} ..."),
+    ],
+)
+def test_the_line_that_says_what_is_wrong(text, line):
+    assert last_line(ValueError(text)) == line
