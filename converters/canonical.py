@@ -13,14 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from deepfake_edge.converters.failures import last_line
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training import workshop
 
 Port: TypeAlias = tuple[str, tuple[int | None, ...]]
 
-# What ONNX 1.12 and opset 17 came with: runtimes refuse a version that is newer than they are.
+# What ONNX 1.12 and opset 17 came with: runtimes refuse a version that is newer than they are. A newer opset
+# brings its own.
 IR_VERSION = 8
+_CONSTANT_TYPES = {"value_float": "f4", "value_floats": "f4", "value_int": "i8", "value_ints": "i8"}
 _ROLES = {"Conv": ("", "weight", "bias"), "Gemm": ("", "weight", "bias"), "MatMul": ("weight", "weight")}
 
 
@@ -42,8 +46,8 @@ def canonical(model: Any, taken: Port, given: Port) -> bytes:
     inputs = [item.name for item in graph.input if item.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise ConversionError(f"the exported {given[0]} graph has {len(inputs)} inputs and {len(graph.output)} outputs")
-    nodes = [node for node in graph.node if node.op_type != "Constant"]
-    producers = {name: node for node in nodes for name in node.output}
+    nodes = [node for node in graph.node if node.output[0] not in constants]
+    producers = {name: node for node in nodes for name in node.output if name}
     aliases = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
     last = _follow(graph.output[0].name, aliases)
     if last == inputs[0] or last in constants:
@@ -64,8 +68,13 @@ def _constants(graph: Any) -> dict[str, Any]:
     numpy_helper = workshop.onnx().numpy_helper
     found = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type == "Constant":
+            attribute = node.attribute[0]
+            value = workshop.onnx().helper.get_attribute_value(attribute)
+            if attribute.name == "value":
+                found[node.output[0]] = numpy_helper.to_array(value)
+            elif attribute.name in _CONSTANT_TYPES:
+                found[node.output[0]] = np.array(value, _CONSTANT_TYPES[attribute.name])
     return found
 
 
@@ -82,15 +91,16 @@ def _ordered(last: str, producers: Mapping[str, Any], aliases: Mapping[str, str]
     stack = [last]
     while stack:
         node = producers.get(stack[-1])
-        if node is None or node.output[0] in done:
+        if node is None or stack[-1] in done:
             stack.pop()
             continue
         needed = [_follow(name, aliases) for name in node.input]
-        waiting = [name for name in needed if name in producers and producers[name].output[0] not in done]
+        waiting = [name for name in needed if name in producers and name not in done]
         if waiting:
             stack.extend(reversed(waiting))
             continue
-        done.add(node.output[0])
+        # The first outputs of a node may be left out, so any of them stands for it.
+        done.update(node.output)
         order.append(node)
         stack.pop()
     return order
@@ -148,10 +158,11 @@ def _assemble(onnx: Any, writer: _Writer, taken: Port, given: Port, opsets: Mapp
     graph = onnx.helper.make_graph(
         writer.nodes, given[0], [_port(onnx, taken)], [_port(onnx, given)], writer.initializers
     )
+    opset = [onnx.helper.make_opsetid("", version)]
     model = onnx.helper.make_model(
         graph,
-        opset_imports=[onnx.helper.make_opsetid("", version)],
-        ir_version=IR_VERSION,
+        opset_imports=opset,
+        ir_version=max(IR_VERSION, onnx.helper.find_min_ir_version_for(opset)),
         producer_name="deepfake-edge",
     )
     try:
