@@ -2,16 +2,13 @@
 
 Weights fresh from an initialiser make deep networks whose outputs hardly depend on the picture, on which any
 converter looks faultless. These respond to real crops: every batch normalisation has the statistics of real
-crops, the recurrent layer's projection is centred on them, and the last layer reads the direction in which the
+crops, recurrent projections are centred on what reaches them, and the last layers read the direction in which the
 windows differ most, so that the outputs reach from below 0.1 to above 0.9.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -22,19 +19,20 @@ from deepfake_edge.model import normalise
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training import workshop
 from deepfake_edge.training.face_crops import CropSet, make_crops
+from deepfake_edge.training.layerwise import Values, endings, run
 
-_STATISTICS_CROPS = 8
-_BATCH = 4
+_STATISTICS_ROWS = 8
 # Log-odds of the outermost windows: sigmoid(-3) = 0.047, sigmoid(3) = 0.953.
 _REACH = 3.0
+# The statistics that a Normalization layer was adapted to, and Keras's own counters.
+_KEPT = frozenset({"mean", "variance", "count", "seed_generator_state"})
 
 
 def seed_weights(model: Any, spec: ModelSpec, seed: int = 0, crops: CropSet | None = None) -> None:
     """Give a model weights that respond to faces; they are not trained.
 
     Args:
-        model: a functional or Sequential Keras model whose last layer is a Dense of sigmoid or softmax; a clip
-            model is a chain whose first layers are TimeDistributed.
+        model: a functional or Sequential Keras model, however nested, whose outputs come from Dense layers.
         spec: what it expects.
         seed: the same seed and crops give the same weights.
         crops: real crops as the spec wants them; None takes those that conversion checks parity on by default.
@@ -46,18 +44,29 @@ def seed_weights(model: Any, spec: ModelSpec, seed: int = 0, crops: CropSet | No
     chosen = make_crops(spec.crop, spec.clip, None) if crops is None else crops
     pictures = np.ascontiguousarray(normalise(chosen.crops, spec.crop).transpose(0, 2, 3, 1))
     for weight in model.weights:
-        if "seed_generator" not in weight.path:
+        if weight.path.rpartition("/")[2] not in _KEPT:
             weight.assign(_seeded(weight, random))
-    values = _through_frames(model, pictures)
-    if values is not None:
-        values = values[chosen.windows]
-        _centre_projection(model, values)
-    _spread(model, values if values is not None else pictures, random)
+    last = {id(layer) for layer in endings(model)}
+
+    def prepare(layer: Any, values: Values) -> None:
+        if type(layer).__name__ == "BatchNormalization":
+            _measure(layer, values)
+        elif id(layer) in last:
+            _spread(layer, values, random)
+        else:
+            _centre(layer, values)
+
+    per_frame = len(model.inputs[0].shape) == 4
+    outputs = run(model, [Values(pictures, None if per_frame else chosen.windows)], prepare, crop_by_crop=per_frame)
+    for output in outputs:
+        scores = _fake_scores(output.clips)
+        if not (scores.min() <= 0.1 and scores.max() >= 0.9):
+            raise InvalidInput(f"crops: too alike, the outputs only run from {scores.min():.3g} to {scores.max():.3g}")
 
 
 def _seeded(weight: Any, random: np.random.Generator) -> Floats:
     name, shape = weight.path.rpartition("/")[2], tuple(weight.shape)
-    if name == "recurrent_kernel":
+    if name == "recurrent_kernel" and len(shape) == 2:
         units = shape[0]
         blocks = [np.linalg.qr(random.standard_normal((units, units)))[0] for _ in range(shape[1] // units)]
         return np.concatenate(blocks, axis=1).astype(np.float32)
@@ -70,104 +79,59 @@ def _seeded(weight: Any, random: np.random.Generator) -> Floats:
     return (random.standard_normal(shape) * 0.1).astype(np.float32)
 
 
-def _through_frames(model: Any, pictures: Floats) -> Floats | None:
-    """Set the statistics of every batch normalisation; give the features of each crop, None for a per-frame model."""
-    chosen = np.linspace(0, len(pictures) - 1, _STATISTICS_CROPS).round().astype(int)
-    if len(model.input_shape) == 4:
-        with _measuring(model):
-            model(pictures[chosen], training=True)
-        return None
-    statistics, features = pictures[chosen], pictures
-    for layer in (item.layer for item in _leading(model)):
-        trained = bool(list(_batch_normalisations(layer)))
-        with _measuring(layer):
-            statistics = np.asarray(layer(statistics, training=True) if trained else layer(statistics))
-        features = np.concatenate(
-            [np.asarray(layer(features[at : at + _BATCH])) for at in range(0, len(features), _BATCH)]
-        )
-    return features
-
-
-def _leading(model: Any) -> list[Any]:
-    """The TimeDistributed layers that a clip meets first."""
-    layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
-    return list(takewhile(lambda layer: type(layer).__name__ == "TimeDistributed", layers))
-
-
-@contextmanager
-def _measuring(model: Any) -> Iterator[None]:
-    """Within this, a pass with training=True replaces the statistics and drops nothing."""
-    kept = [(layer, "momentum", layer.momentum) for layer in _batch_normalisations(model)]
-    kept += [(layer, "rate", layer.rate) for layer in _flat(model) if type(layer).__name__ == "Dropout"]
+def _measure(layer: Any, values: Values) -> None:
+    """Give a batch normalisation the statistics of what reaches it."""
+    rows = np.linspace(0, len(values.array) - 1, _STATISTICS_ROWS).round().astype(int)
+    momentum, layer.momentum = layer.momentum, 0.0
     try:
-        for layer, name, _ in kept:
-            setattr(layer, name, 0.0)
-        yield
+        layer(values.array[rows], training=True)
     finally:
-        for layer, name, value in kept:
-            setattr(layer, name, value)
+        layer.momentum = momentum
 
 
-def _batch_normalisations(layer: Any) -> Iterator[Any]:
-    return (item for item in _flat(layer) if type(item).__name__ == "BatchNormalization")
-
-
-def _flat(layer: Any) -> Iterator[Any]:
-    yield layer
-    for item in getattr(layer, "layers", ()):
-        yield from _flat(item)
-    if type(layer).__name__ == "TimeDistributed":
-        yield from _flat(layer.layer)
-
-
-def _centre_projection(model: Any, windows: Floats) -> None:
-    """Make the first recurrent layer's projections zero on average and one in size over the windows."""
-    for layer in model.layers:
-        pair = [getattr(layer, name) for name in ("forward_layer", "backward_layer") if hasattr(layer, name)]
-        cells = [item.cell for item in (pair or [layer]) if hasattr(item, "cell")]
-        if not cells:
+def _centre(layer: Any, values: Values) -> None:
+    """Make a recurrent layer's projections zero on average and one in size."""
+    pair = [getattr(layer, name) for name in ("forward_layer", "backward_layer") if hasattr(layer, name)]
+    for cell in (item.cell for item in (pair or [layer]) if hasattr(item, "cell")):
+        if len(getattr(cell, "kernel", np.empty(0)).shape) != 2:
             continue
-        taken = _between(model, layer.input, windows)
-        for cell in cells:
-            projected = taken.reshape(-1, taken.shape[-1]) @ np.asarray(cell.kernel)
-            size = np.maximum(projected.std(axis=0), 1e-6)
-            cell.kernel.assign(np.asarray(cell.kernel) / size)
-            if cell.use_bias:
-                bias = np.asarray(cell.bias).copy()
-                np.atleast_2d(bias)[0] -= projected.mean(axis=0) / size
-                cell.bias.assign(bias)
-        return
+        kernel = np.asarray(cell.kernel)
+        projected = values.array.reshape(-1, len(kernel)) @ kernel
+        size = np.maximum(projected.std(axis=0), 1e-6)
+        cell.kernel.assign(kernel / size)
+        if cell.use_bias:
+            bias = np.asarray(cell.bias).copy()
+            np.atleast_2d(bias)[0] -= projected.mean(axis=0) / size
+            cell.bias.assign(bias)
 
 
-def _between(model: Any, tensor: Any, values: Floats) -> Floats:
-    """What a symbolic tensor of the model is for these inputs of what follows its frames (or of the model)."""
-    leading = _leading(model)
-    start = leading[-1].output if leading else model.inputs[0]
-    if tensor is start:
-        return values
-    part = workshop.keras().Model(start, tensor)
-    return np.concatenate([np.asarray(part(values[at : at + _BATCH])) for at in range(0, len(values), _BATCH)])
-
-
-def _spread(model: Any, values: Floats, random: np.random.Generator) -> None:
-    """Set the last layer so that its outputs over `values` reach from one end to the other."""
-    last = model.layers[-1]
-    states = _between(model, last.input, values)
+def _spread(layer: Any, values: Values, random: np.random.Generator) -> None:
+    """Set a last layer so that its outputs reach from one end to the other; over time it is their mean that does."""
+    clips = values.clips
+    states = clips.reshape(len(clips), -1, clips.shape[-1]).mean(axis=1)
     centred = (states - states.mean(axis=0)).astype(np.float64)
     direction = np.linalg.svd(centred, full_matrices=False)[2][0]
     direction = direction * np.sign(direction[np.abs(direction).argmax()])
     along = states @ direction
     low, high = float(along.min()), float(along.max())
     gain = 2 * _REACH / max(high - low, 1e-12)
-    outputs = last.kernel.shape[1]
+    outputs = layer.kernel.shape[1]
     kernel = random.standard_normal((len(direction), 1)).repeat(outputs, axis=1) * 0.01
     kernel[:, -1] += direction * gain
     if outputs == 1:
         kernel[:, 0] = direction * gain
     bias = np.zeros(outputs)
     bias[-1] = -gain * (low + high) / 2
-    last.kernel.assign(kernel.astype(np.float32))
-    last.bias.assign(bias.astype(np.float32))
-    scores = np.concatenate([np.asarray(last(states[at : at + _BATCH])) for at in range(0, len(states), _BATCH)])[:, -1]
-    if not (scores.min() <= 0.1 and scores.max() >= 0.9):
-        raise InvalidInput(f"crops: too alike, the outputs only run from {scores.min():.3g} to {scores.max():.3g}")
+    layer.kernel.assign(kernel.astype(np.float32))
+    if layer.use_bias:
+        layer.bias.assign(bias.astype(np.float32))
+
+
+def _fake_scores(outputs: Floats) -> Floats:
+    """Scores of the last class from (W, C) or, as the mean over time, (W, T, C) of probabilities or logits."""
+    if outputs.min() < 0 or outputs.max() > 1:
+        odds = outputs[..., -1] - (outputs[..., 0] if outputs.shape[-1] > 1 else 0)
+        scores = 1 / (1 + np.exp(-odds))
+    else:
+        scores = outputs[..., -1]
+    return np.asarray(scores.reshape(len(scores), -1).mean(axis=1))

@@ -4,15 +4,15 @@ WIFS 2018 (https://arxiv.org/abs/1809.00888). A per-frame model; its single outp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family
+from deepfake_edge.training.families.family import Family, Sizes, window_sizes
 
 # filters, side of the kernel, side of the pooling that follows
 _BLOCKS = ((8, 3, 2), (8, 5, 2), (16, 5, 2), (16, 5, 4))
+_WEIGHTS = 28  # 2 of each convolution and 4 of its normalisation, 2 of each of two dense layers
 
 
 def build_meso4(size_px: int = 256) -> Any:
@@ -31,9 +31,8 @@ def build_meso4(size_px: int = 256) -> Any:
     return keras.Model(crops, real, name="meso4")
 
 
-def _sizes(model: Any) -> Mapping[str, int] | None:
-    shape = model.input_shape
-    return {"size_px": shape[1]} if len(shape) == 4 and shape[1] and len(model.weights) == 28 else None
+def _sizes(model: Any) -> Sizes | None:
+    return window_sizes(model, _WEIGHTS)
 
 
 # The published scores come out with Pillow's bicubic resize of the whole face crop. The published crops are squares

@@ -4,12 +4,13 @@ on each of 30 face crops, an LSTM over them, softmax of (real, fake).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family
+from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+
+_WEIGHTS = 239  # 234 of Xception, 3 of the LSTM, 2 of the last layer
 
 
 def build_xception_lstm(frames: int = 30, size_px: int = 299, units: int = 256) -> Any:
@@ -30,14 +31,10 @@ def build_xception_lstm(frames: int = 30, size_px: int = 299, units: int = 256) 
     return keras.Model(clip, layers.Dense(2, activation="softmax")(state), name="xception_lstm")
 
 
-def _sizes(model: Any) -> Mapping[str, int] | None:
-    shape = model.input_shape
-    if len(shape) != 5 or None in shape[1:] or len(model.weights) != _WEIGHTS:
-        return None
-    return {"frames": shape[1], "size_px": shape[2], "units": model.weights[-2].shape[0]}
+def _sizes(model: Any) -> Sizes | None:
+    window = window_sizes(model, _WEIGHTS)
+    return window and {**window, "units": model.weights[-2].shape[0]}
 
-
-_WEIGHTS = 239  # 234 of Xception, 3 of the LSTM, 2 of the last layer
 
 XCEPTION_LSTM = Family(
     name="xception-lstm",
