@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfake_edge.bundle import Golden
+from deepfake_edge.data import Floats
 from deepfake_edge.model import Model, normalise
 
 # Largest difference of the probabilities that the parity gate of the converter allows, by precision.
@@ -20,14 +21,15 @@ class Replay:
     Attributes:
         crops: crops that went through the backbone.
         windows: windows that went through the whole model.
-        features_max_diff: largest difference of a feature, as a share of the largest feature.
+        features_max_diff: largest difference of a feature, as a share of the largest feature; None for a fused clip
+            network, whose features are the crops themselves.
         outputs_max_diff: largest difference of an output (a probability).
         tolerance: the largest `outputs_max_diff` that passes.
     """
 
     crops: int
     windows: int
-    features_max_diff: float
+    features_max_diff: float | None
     outputs_max_diff: float
     tolerance: float
 
@@ -45,11 +47,14 @@ def replay(model: Model, golden: Golden) -> Replay:
     """
     features = np.concatenate([model.features(normalise(crop[None], model.spec.crop)) for crop in golden.crops])
     outputs = np.concatenate([model.outputs(features[window][None]) for window in golden.windows])
-    scale = max(float(np.abs(golden.features).max()), 1e-12)
     return Replay(
         crops=len(golden.crops),
         windows=len(golden.windows),
-        features_max_diff=float(np.abs(features - golden.features).max()) / scale,
+        features_max_diff=None if model.fused else _share(features, golden.features),
         outputs_max_diff=float(np.abs(outputs - golden.outputs).max()),
         tolerance=TOLERANCE[model.precision],
     )
+
+
+def _share(found: Floats, wanted: Floats) -> float:
+    return float(np.abs(found - wanted).max()) / max(float(np.abs(wanted).max()), 1e-12)
