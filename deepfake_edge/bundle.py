@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class Golden:
     Attributes:
         crops: uint8 (N, S, S, 3), channels in the spec's order, before (pixel - mean) * scale.
         windows: int64 (W, frames), which crops make up each window ((N, 1) for a per-frame model).
-        features: float32 (N, F), Keras's backbone output for each crop.
+        features: float32 (N, F), Keras's backbone output for each crop; (N, 0) for a fused clip network, which has no
+            backbone to compare.
         outputs: float32 (W, C), Keras's final output for each window.
     """
 
@@ -48,15 +50,17 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The networks at one precision, and the proof that they agree with Keras.
+    """The networks at one precision, at least one of the two, and the proof that they agree with Keras.
 
     Attributes:
-        backbone: ONNX; float32 `crops` (N, 3, S, S) -> `features` (N, F), or `outputs` (N, C) without a head.
-        head: ONNX; float32 `window` (B, frames, F) -> `outputs` (B, C); None for a per-frame model.
+        backbone: ONNX; float32 `crops` (N, 3, S, S) -> `features` (N, F), or `outputs` (N, C) without a head. None for
+            a fused clip network: the head then takes the normalised crops themselves, F = 3 * S * S.
+        head: ONNX; float32 `window` (B, frames, F) -> `outputs` (B, C) and, where the model scores each frame too,
+            `frame_outputs` (B, frames, C); None for a per-frame model.
         parity: figures of the comparison with Keras, as plain JSON types.
     """
 
-    backbone: bytes
+    backbone: bytes | None
     head: bytes | None
     parity: Mapping[str, Any]
 
@@ -88,7 +92,7 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> str:
     Returns:
         the file's sha256.
     Raises:
-        InvalidInput: its name or a variant's is not one that can be read back.
+        InvalidInput: its name or a variant's is not one that can be read back, or a variant has no network.
         BundleError: a graph in it would be refused on reading, or the file cannot be written; an old file is left
             as it was.
     """
@@ -106,17 +110,31 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     Raises:
         BundleError: the file is absent, damaged, not a bundle, or of a format that this version does not read.
     """
+    data = read_at_most(path, MAX_BYTES, "a bundle")
+    return _parse(unseal(data, str(path)), str(path), hashlib.sha256(data).hexdigest())
+
+
+def read_at_most(path: str | os.PathLike[str], limit: int, what: str) -> bytes:
+    """A file's content.
+
+    Args:
+        path: a regular file, or a link to one.
+        limit: the most bytes it may have.
+        what: what it is, for messages.
+    Raises:
+        BundleError: it is absent, no regular file, too large, or cannot be read.
+    """
     source = Path(path)
     try:
         if source.exists() and not source.is_file():
             raise BundleError(f"{source}: is not a file")
-        size = source.stat().st_size
-        if size > MAX_BYTES:
-            raise BundleError(f"{source}: {size} bytes is more than a bundle may have ({MAX_BYTES})")
-        data = source.read_bytes()
+        with source.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise BundleError(f"{source}: {size} bytes is more than {what} may have ({limit})")
+            return file.read(size)
     except (OSError, ValueError) as error:
         raise BundleError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return _parse(unseal(data, str(source)), str(source), hashlib.sha256(data).hexdigest())
 
 
 def _members_of(bundle: Bundle) -> dict[str, bytes]:
@@ -133,6 +151,7 @@ def _members_of(bundle: Bundle) -> dict[str, bytes]:
             members |= _graphs(precision, bundle.variants[precision])
     for name, content in members.items():
         check_onnx(content, name)
+    _check_parts(bundle.variants, bundle.golden)
     members[GOLDEN] = _pack_golden(bundle.golden)
     manifest = {
         "format": FORMAT,
@@ -147,10 +166,18 @@ def _members_of(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _graphs(precision: str, variant: Variant) -> dict[str, bytes]:
-    graphs = {f"{precision}/backbone.onnx": variant.backbone}
-    if variant.head is not None:
-        graphs[f"{precision}/head.onnx"] = variant.head
-    return graphs
+    parts = {"backbone": variant.backbone, "head": variant.head}
+    return {f"{precision}/{part}.onnx": graph for part, graph in parts.items() if graph is not None}
+
+
+def _check_parts(variants: Mapping[str, Variant], golden: Golden) -> None:
+    """A variant has a network; fused are all of them or none, and the golden features with them."""
+    for precision, variant in variants.items():
+        if variant.backbone is None and variant.head is None:
+            raise InvalidInput(f"{precision}: wanted a backbone, a head or both, got neither")
+        if (variant.backbone is None) != (golden.features.shape[1] == 0):
+            network = "a fused clip network" if variant.backbone is None else "a backbone"
+            raise InvalidInput(f"{precision}: {network} does not go with golden features {golden.features.shape}")
 
 
 def _fingerprint(content: bytes) -> dict[str, Any]:
@@ -173,8 +200,12 @@ def _parse(members: dict[str, bytes], name: str, sha256: str) -> Bundle:
             provenance={str(key): str(value) for key, value in manifest["provenance"].items()},
             sha256=sha256,
         )
+        _check_parts(bundle.variants, bundle.golden)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise BundleError(f"{name}: the manifest does not describe a bundle ({error})") from error
+    graphs = {graph for key, variant in bundle.variants.items() for graph in _graphs(key, variant)}
+    if unexpected := sorted(set(members) - graphs - {GOLDEN}):
+        raise BundleError(f"{name}: unexpected members {unexpected}")
     if not _is_name(bundle.name):
         raise BundleError(f"{name}: the model's name is not printable text")
     return bundle
@@ -217,7 +248,7 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
 
 def _variant(precision: str, entry: Mapping[str, Any], members: Mapping[str, bytes]) -> Variant:
     return Variant(
-        backbone=members[f"{precision}/backbone.onnx"],
+        backbone=members.get(f"{precision}/backbone.onnx"),
         head=members.get(f"{precision}/head.onnx"),
         parity=dict(entry["parity"]),
     )
@@ -257,7 +288,8 @@ def _array(content: bytes, name: str) -> NDArray[Any]:
         raise ValueError(f"golden {name}: wanted version 1.0 of the npy format")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
     wanted, dimensions = _GOLDEN_ARRAYS[name]
-    if dtype != np.dtype(wanted) or len(shape) != dimensions or fortran or min(shape) < 1:
+    lowest = (1, 0) if name == "features" else (1,) * dimensions
+    if dtype != np.dtype(wanted) or len(shape) != dimensions or fortran or any(map(operator.lt, shape, lowest)):
         raise ValueError(f"golden {name}: wanted {wanted} with {dimensions} axes, got {dtype} {shape}")
     if math.prod(shape) * dtype.itemsize != len(content) - buffer.tell():
         raise ValueError(f"golden {name}: its size is not what its header says")

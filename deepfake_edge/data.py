@@ -90,12 +90,14 @@ class Score:
         start_s: time of the window's first crop.
         end_s: time of its last crop (equal to `start_s` for a per-frame model).
         fake_score: 0 (real) .. 1 (fake). A score, not a probability, unless the model was calibrated.
+        frame_scores: fake score of each of the window's crops, oldest first; empty when the model gives none.
     """
 
     track_id: int
     start_s: float
     end_s: float
     fake_score: float
+    frame_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,16 @@ from functools import partial
 from types import TracebackType
 from typing import TypeAlias
 
-from deepfake_edge.bundle import read_bundle
 from deepfake_edge.choices import PathLike, choose_finder, choose_runtime, open_live, open_source
 from deepfake_edge.data import Frame, Score, Verdict
+from deepfake_edge.ensemble import Ensemble, load_ensemble
 from deepfake_edge.errors import InvalidInput
-from deepfake_edge.model import Model
 from deepfake_edge.pipeline import Pipeline
 from deepfake_edge.protocols import FaceFinder, Viewer
+from deepfake_edge.recipe import recipe_of
 from deepfake_edge.session import Session
+from deepfake_edge.spec import ModelSpec
+from deepfake_edge.verdict import Ledger
 
 _SESSION_HISTORY = 10_000
 _FOLDER_FPS = 25.0
@@ -30,44 +32,71 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 
 
 class Detector:
-    """A bundle at work: files in, verdicts out; a context manager.
+    """A bundle at work, or several that judge together: files in, verdicts out; a context manager.
 
     Several threads may call `detect` or hold sessions at once; they share the networks, and nothing else.
+
+    Attributes:
+        name: the bundle's, or the members' joined by " + ".
+        sha256: the bundle's; of an ensemble, of its members' digests, weights and threshold.
+        precision: the variant at work; of an ensemble, each of its members' once.
+        members: the models at work and their shares of the score; a single model is an ensemble of one.
+        threshold: a fake score at or above it is labelled `fake`.
+        runtime: what runs the networks, and why.
+        finder: what finds the faces, and why.
     """
 
     def __init__(
         self,
-        model: PathLike,
+        model: PathLike | Sequence[PathLike],
         *,
+        weights: Sequence[float] | None = None,
         faces: str = "auto",
         runtime: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
     ) -> None:
-        """Load a bundle.
+        """Load a bundle, or an ensemble of them.
 
         Args:
-            model: path of a bundle (`.dfe`), made by `deepfake-edge convert`.
+            model: path of a bundle (`.dfe`), made by `deepfake-edge convert`; of an ensemble file (`.json`, see
+                `recipe`); or several bundles.
+            weights: one for each of several bundles, of any sum; None: all weigh the same.
             faces: `auto`, `whole`, `haar`, `yunet[:FILE]`, `insightface[:PACK or FILE]` or `mtcnn`.
             runtime: `auto` or `onnxruntime`.
-            precision: a variant of the bundle; None takes the first it has of fp32, fp16, int8.
+            precision: a variant that every bundle has; None takes the first each has of fp32, fp16, int8.
             threads: CPU threads for one call of a network; None takes one a physical core.
         Raises:
-            BundleError: the bundle is absent, damaged or foreign.
+            BundleError: a bundle or ensemble file is absent, damaged or foreign.
             InvalidInput: an argument names something that does not exist.
             MissingDependency: what was named is not installed.
         """
         if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS):
             raise InvalidInput(f"threads: wanted a whole number from 1 to {_MAX_THREADS}, got {threads!r}")
-        bundle = read_bundle(model)
+        recipe = recipe_of(model, weights)
         self.runtime, network = choose_runtime(runtime, threads)
         self.finder, self._make_finder = choose_finder(faces)
-        self.precision = next(iter(bundle.variants)) if precision is None else precision
-        self.name, self.sha256, self.spec = bundle.name, bundle.sha256, bundle.spec
         self._idle_finders: list[FaceFinder] = [self._make_finder()]
-        self._model: Model | None = Model(bundle, self.precision, network)
+        ensemble = load_ensemble(recipe, precision, network)
+        self._ensemble: Ensemble | None = ensemble
+        self.members, self.threshold = ensemble.members, ensemble.threshold
+        self.name, self.sha256, self.precision = ensemble.name, ensemble.sha256, ensemble.variant
         self._crop_threads = min(threads or os.cpu_count() or 1, 4)
         _log.info("runtime: %s; faces: %s; precision: %s", self.runtime, self.finder, self.precision)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the single model expects.
+
+        Raises:
+            InvalidInput: there are several; each member's is `members[...].model.spec`.
+        """
+        if len(self.members) > 1:
+            raise InvalidInput(
+                f"spec: an ensemble of {len(self.members)} models has none of its own; see threshold, and "
+                "members[...].model.spec"
+            )
+        return self.members[0].model.spec
 
     def detect(
         self,
@@ -81,15 +110,17 @@ class Detector:
 
         Args:
             source: a video, an image, or a folder of images that are one clip's frames.
-            fps: frames a second of a folder's images; None takes the model's own sampling rate, or 25.
+            fps: frames a second of a folder's images; None takes the model's own sampling rate (of several models'
+                the highest), or 25.
             viewers: shown every frame; the caller closes them.
             progress: called after every frame.
         Raises:
             SourceError: nothing in it can be read.
         """
+        folder_fps = self._opened().sample_fps or _FOLDER_FPS if fps is None else fps
         timings_ms = {"source": 0.0, "viewers": 0.0}
         started = time.perf_counter()
-        with open_source(source, self._folder_fps(fps)) as opened, self._session() as session:
+        with open_source(source, folder_fps) as opened, self._session() as session:
             for count, frame in enumerate(_timed(opened.frames(), timings_ms), start=1):
                 moment = session.observe(frame)
                 viewed = time.perf_counter()
@@ -134,9 +165,9 @@ class Detector:
 
     def close(self) -> None:
         """Free the networks; sessions that are still open end with an error. May be called twice."""
-        if self._model is not None:
-            self._model.close()
-            self._model = None
+        if self._ensemble is not None:
+            self._ensemble.close()
+            self._ensemble = None
         self._idle_finders.clear()
 
     def __enter__(self) -> Detector:
@@ -147,25 +178,22 @@ class Detector:
     ) -> None:
         self.close()
 
-    def _folder_fps(self, given: float | None) -> float:
-        if given is not None:
-            return given
-        return _FOLDER_FPS if self.spec.clip.sample_fps is None else self.spec.clip.sample_fps
+    def _opened(self) -> Ensemble:
+        if self._ensemble is None:
+            raise InvalidInput("detector: it is closed")
+        return self._ensemble
 
     def _session(self, history: int | None = None) -> Session:
-        if self._model is None:
-            raise InvalidInput("detector: it is closed")
+        ensemble = self._opened()
         try:
             finder = self._idle_finders.pop()
         except IndexError:
             finder = self._make_finder()
-        # `whole` says that the frame is a crop already: nothing is to be added around it, nor cut away.
-        crop = replace(self.spec.crop, margin=1.0, fit="stretch") if self.finder.name == "whole" else None
-        pipeline = Pipeline(self._model, finder, crop=crop, threads=self._crop_threads)
+        # `whole` says that the frame is a crop already.
+        whole = self.finder.name == "whole"
         return Session(
-            pipeline,
-            self.spec,
-            history=history,
+            Pipeline(ensemble, finder, boxes_are_crops=whole, threads=self._crop_threads),
+            Ledger(ensemble.threshold, ensemble.clip, history),
             described=(str(self.runtime), str(self.finder)),
             release=partial(self._idle_finders.append, finder),
         )

@@ -18,6 +18,7 @@ from deepfake_edge.spec import CropSpec, ModelSpec
 NetworkFactory: TypeAlias = Callable[[bytes, str], Network]
 """(serialised ONNX, name for messages) -> Network."""
 
+FRAME_OUTPUTS = "frame_outputs"
 _EPSILON = 1e-7
 
 
@@ -25,7 +26,16 @@ class Model:
     """One variant of a bundle on one runtime; a context manager.
 
     The backbone meets a crop once; its features are kept by the caller and given to the head in windows.
-    A per-frame model has no head: its features are its outputs.
+    A per-frame model has no head: its features are its outputs. A fused clip network has no backbone: its features
+    are the crops themselves, so that every window runs the whole network.
+
+    Attributes:
+        name: the bundle's.
+        sha256: the bundle's.
+        precision: the variant.
+        spec: what the model expects.
+        fused: whether it is a fused clip network.
+        feature_size: numbers in one crop's features (F).
     """
 
     def __init__(self, bundle: Bundle, precision: str, network: NetworkFactory) -> None:
@@ -36,13 +46,17 @@ class Model:
             BundleError: a network does not take or give what the spec says.
         """
         if precision not in bundle.variants:
-            raise InvalidInput(f"precision: this bundle has {', '.join(bundle.variants)}, got {precision!r}")
+            found = ", ".join(bundle.variants)
+            raise InvalidInput(f"precision: {bundle.name}: this bundle has {found}, got {precision!r}")
         variant = bundle.variants[precision]
-        self.spec: ModelSpec = bundle.spec
+        self.name, self.sha256, self.spec = bundle.name, bundle.sha256, bundle.spec
         self.precision = precision
+        self.fused = variant.backbone is None
+        self._backbone: Network | None = None
         self._head: Network | None = None
-        self._backbone = network(variant.backbone, f"{bundle.name} backbone ({precision})")
         try:
+            if variant.backbone is not None:
+                self._backbone = network(variant.backbone, f"{bundle.name} backbone ({precision})")
             if variant.head is not None:
                 self._head = network(variant.head, f"{bundle.name} head ({precision})")
             self.feature_size = self._check()
@@ -56,29 +70,46 @@ class Model:
         Args:
             crops: float32 (N, 3, S, S), normalised as the spec says.
         Returns:
-            float32 (N, F).
+            float32 (N, F); a view of the crops for a fused clip network.
         Raises:
             InferenceError: it failed, or a feature is not finite.
         """
-        return self._run(self._backbone, crops, "the backbone")
+        if self._backbone is None:
+            return crops.reshape(len(crops), -1)
+        (features,) = self._run(self._backbone, crops, "the backbone")
+        return features
 
     def outputs(self, windows: Floats) -> Floats:
+        """The model's own outputs of windows: float32 (B, C); see `clip_and_frame_outputs`."""
+        return self.clip_and_frame_outputs(windows)[0]
+
+    def clip_and_frame_outputs(self, windows: Floats) -> tuple[Floats, Floats | None]:
         """Run the head.
 
         Args:
             windows: float32 (B, frames, F), features in time order.
         Returns:
-            float32 (B, C): the model's own outputs, one column a class as in `spec.classes`.
+            the model's own outputs, one column a class as in `spec.classes`: float32 (B, C) of each window, and
+            float32 (B, frames, C) of each of its frames, or None where the model gives none.
         Raises:
             InferenceError: it failed, or an output is not finite.
         """
         if self._head is None:
-            return np.ascontiguousarray(windows[:, -1])
-        return self._run(self._head, windows, "the head")
+            return np.ascontiguousarray(windows[:, -1]), None
+        clip, *frames = self._run(self._head, windows, "the head")
+        return clip, frames[0] if frames else None
 
-    def scores(self, windows: Floats) -> NDArray[np.float64]:
-        """Fake scores (B,), 0 real .. 1 fake, for float32 (B, frames, F) windows; see `fake_scores`."""
-        return fake_scores(self.outputs(windows), self.spec)
+    def scores(self, windows: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Fake scores, 0 real .. 1 fake, for float32 (B, frames, F) windows; see `fake_scores`.
+
+        Returns:
+            (B,) of each window, and (B, frames) of each of its frames, or (B, 0) where the model gives none.
+        """
+        clip, frames = self.clip_and_frame_outputs(windows)
+        if frames is None:
+            return fake_scores(clip, self.spec), np.empty((len(clip), 0))
+        each = fake_scores(frames.reshape(-1, frames.shape[-1]), self.spec)
+        return fake_scores(clip, self.spec), each.reshape(frames.shape[:2])
 
     def close(self) -> None:
         """Free the networks; may be called twice."""
@@ -94,23 +125,27 @@ class Model:
     ) -> None:
         self.close()
 
-    def _run(self, network: Network, batch: Floats, what: str) -> Floats:
-        (output,) = network.run({network.inputs[0].name: batch}).values()
-        if not np.isfinite(output).all():
+    def _run(self, network: Network, batch: Floats, what: str) -> list[Floats]:
+        given = network.run({network.inputs[0].name: batch}).values()
+        if not all(np.isfinite(output).all() for output in given):
             raise InferenceError(f"{what} gave numbers that are not finite; nothing can be said of these crops")
-        return np.asarray(output, dtype=np.float32)
+        return [np.asarray(output, dtype=np.float32) for output in given]
 
     def _check(self) -> int:
         size, frames = self.spec.crop.size_px, self.spec.clip.frames
         classes = len(self.spec.classes)
-        features = _only_axis(self._backbone, (None, 3, size, size), "backbone")
+        features = 3 * size * size
+        if self._backbone is not None:
+            _check_ports(self._backbone, (None, 3, size, size), 1, "backbone")
+            features = _columns(self._backbone, "backbone")
         if self._head is None:
             if frames != 1 or features != classes:
                 raise BundleError(f"backbone: {features} outputs for {frames} frames and {classes} classes, no head")
             return features
-        outputs = _only_axis(self._head, (None, frames, features), "head")
-        if outputs != classes:
+        _check_ports(self._head, (None, frames, features), 2, "head")
+        if (outputs := _columns(self._head, "head")) != classes:
             raise BundleError(f"head: wanted {classes} outputs, one a class, it gives {outputs}")
+        _check_frame_outputs(self._head, (None, frames, classes))
         return features
 
 
@@ -145,17 +180,34 @@ def normalise(crops: NDArray[np.uint8], spec: CropSpec) -> Floats:
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
-def _only_axis(network: Network, wanted: tuple[int | None, ...], what: str) -> int:
-    """Check that a network has one input of the wanted shape and one (batch, K) output; return K."""
+def _check_ports(network: Network, wanted: tuple[int | None, ...], most: int, what: str) -> None:
+    """A network has one float32 input of the wanted shape and from one to `most` outputs."""
     taken, given = network.inputs, network.outputs
-    if len(taken) != 1 or len(given) != 1:
-        raise BundleError(f"{what}: wanted one input and one output, it has {len(taken)} and {len(given)}")
+    if len(taken) != 1 or not 1 <= len(given) <= most:
+        raise BundleError(
+            f"{what}: wanted 1 input and {'1 output' if most == 1 else '1 or 2 outputs'}, "
+            f"it has {len(taken)} and {len(given)}"
+        )
     if not _fits(taken[0], wanted):
         raise BundleError(f"{what}: wanted a float32 input {wanted}, it takes {taken[0].dtype} {taken[0].shape}")
-    shape = given[0].shape
-    if given[0].dtype != "float32" or len(shape) != 2 or shape[1] is None:
-        raise BundleError(f"{what}: wanted a float32 output (batch, K), it gives {given[0].dtype} {shape}")
-    return shape[1]
+
+
+def _columns(network: Network, what: str) -> int:
+    """K of a network's first output, which is (batch, K)."""
+    given = network.outputs[0]
+    columns = given.shape[1] if len(given.shape) == 2 else None
+    if given.dtype != "float32" or columns is None:
+        raise BundleError(f"{what}: wanted a float32 output (batch, K), it gives {given.dtype} {given.shape}")
+    return columns
+
+
+def _check_frame_outputs(head: Network, wanted: tuple[int | None, ...]) -> None:
+    for given in head.outputs[1:]:
+        if given.name != FRAME_OUTPUTS or not _fits(given, wanted):
+            raise BundleError(
+                f"head: wanted a second output {FRAME_OUTPUTS}, float32 {wanted}, "
+                f"it gives {given.name}, {given.dtype} {given.shape}"
+            )
 
 
 def _fits(tensor: TensorSpec, wanted: tuple[int | None, ...]) -> bool:

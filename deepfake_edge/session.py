@@ -12,10 +12,11 @@ from deepfake_edge.data import Floats, Frame, Moment, Pixels, Score, Verdict
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.pipeline import Pipeline
 from deepfake_edge.preprocess import crop_batch
-from deepfake_edge.spec import ModelSpec
+from deepfake_edge.spec import CropSpec
 from deepfake_edge.verdict import Ledger, Reading, with_provenance
 
 _NO_BOXES: Floats = np.empty((0, 4), np.float32)
+_ANY_CROP = CropSpec()
 
 
 class Session:
@@ -27,9 +28,8 @@ class Session:
     def __init__(
         self,
         pipeline: Pipeline,
-        spec: ModelSpec,
+        ledger: Ledger,
         *,
-        history: int | None,
         described: tuple[str, str],
         release: Callable[[], None],
     ) -> None:
@@ -37,14 +37,12 @@ class Session:
 
         Args:
             pipeline: used by this session alone.
-            spec: the model's.
-            history: see `verdict.Ledger`.
+            ledger: used by this session alone.
             described: what runs the networks and what finds the faces, for the verdict.
             release: called once when the session ends.
         """
         self._pipeline = pipeline
-        self._ledger = Ledger(spec, history)
-        self._crop = spec.crop
+        self._ledger = ledger
         self._described = described
         self._release: Callable[[], None] | None = release
         self._frames = 0
@@ -131,7 +129,7 @@ class Session:
         else:
             raise InvalidInput(f"frame: wanted a uint8 (H, W, 3) array or a Frame, got {type(frame).__name__}")
         # Without a box nothing is cut, but everything about the frame is checked, before a finder or tracker sees it.
-        crop_batch(taken, _NO_BOXES, self._crop)
+        crop_batch(taken, _NO_BOXES, _ANY_CROP)
         if self._time_s is not None and taken.time_s < self._time_s:
             raise InvalidInput(f"time_s: time went back from {self._time_s} to {taken.time_s}")
         return taken

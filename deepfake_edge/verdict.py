@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from deepfake_edge.data import Label, Score, Track, TrackVerdict, Verdict
-from deepfake_edge.spec import ModelSpec
+from deepfake_edge.spec import ClipSpec
 from deepfake_edge.windows import MAX_HOLD_S
 
 MIN_SPAN_S = 0.5
@@ -64,12 +64,14 @@ class Reading:
 class Ledger:
     """Keeps what a verdict needs, per track.
 
+    `threshold` and `clip` are the model's; an ensemble's clip is that of the member whose window takes longest.
     With `history`, memory is bounded for sources that never end: the newest `history` scores are kept, over all
     tracks, and the `history` newest tracks; means stay exact, because sums are kept instead, and the highest score
     among forgotten tracks still decides.
     """
 
-    spec: ModelSpec
+    threshold: float
+    clip: ClipSpec
     history: int | None = None
     _records: dict[int, _Record] = field(default_factory=dict)
     _forgotten_tracks: int = 0
@@ -132,7 +134,7 @@ class Ledger:
     def _label(self, score: float | None) -> Label:
         if score is None:
             return "insufficient_evidence"
-        return "fake" if score >= self.spec.threshold else "real"
+        return "fake" if score >= self.threshold else "real"
 
     def _judge(self, key: int, record: _Record, still: bool, scores: Sequence[Score] = ()) -> TrackVerdict:
         lacking = self._lacking(record, still)
@@ -141,7 +143,7 @@ class Ledger:
 
     def _lacking(self, record: _Record, still: bool) -> str | None:
         seen_s = record.last_s - record.first_s
-        clip = self.spec.clip
+        clip = self.clip
         if clip.frames > 1:
             if record.count:
                 return None

@@ -93,6 +93,19 @@ class WindowRing:
         first = last - self._clip.frames + 1
         return Window(self._rows[first : last + 1], float(self._times[first]), float(self._times[last]))
 
+    def stands(self, time_s: float) -> bool:
+        """Whether the window given out last still speaks for the track at this time.
+
+        It does until the next one is overdue by more than MAX_HOLD_S (too few of its crops show the face), or a hole
+        made the window start anew.
+        """
+        if self._scored_slot is None:
+            return False
+        if self._clip.sample_fps is None:
+            return True
+        overdue = self._slot(time_s) - self._scored_slot - self._clip.stride
+        return overdue <= MAX_HOLD_S * self._clip.sample_fps
+
     @property
     def _last_row(self) -> int:
         return (self._filled - 1) % self._clip.frames

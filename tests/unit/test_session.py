@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from deepfake_edge.data import Frame
+from deepfake_edge.ensemble import Ensemble, Member
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.model import Model
 from deepfake_edge.pipeline import Pipeline
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.session import Session
+from deepfake_edge.verdict import Ledger
 from fakes import ScriptedFinder, bright_means_fake, score_of
 
 BOX = (10.0, 10.0, 40.0, 40.0)
@@ -22,8 +24,9 @@ def network(graph: bytes, name: str) -> OnnxRuntimeNetwork:
 
 def make_session(script, **clip) -> Session:
     bundle = bright_means_fake(**clip)
-    pipeline = Pipeline(Model(bundle, "fp32", network), ScriptedFinder(script))
-    return Session(pipeline, bundle.spec, history=None, described=("a", "b"), release=lambda: None)
+    ensemble = Ensemble((Member(Model(bundle, "fp32", network), 1.0),), bundle.spec.threshold)
+    ledger = Ledger(ensemble.threshold, ensemble.clip)
+    return Session(Pipeline(ensemble, ScriptedFinder(script)), ledger, described=("a", "b"), release=lambda: None)
 
 
 def grey(level: int) -> np.ndarray:

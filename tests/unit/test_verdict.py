@@ -16,7 +16,7 @@ CLIP = bright_means_fake(frames=30, sample_fps=30.0).spec
 
 def ledger(spec, tracks: dict[int, list[tuple[float, float]]], history=None) -> Ledger:
     """Tracks as lists of (time, score)."""
-    book = Ledger(spec, history)
+    book = Ledger(spec.threshold, spec.clip, history)
     for key, scores in tracks.items():
         for time_s, score in scores:
             book.saw(Track(key, Face((0, 0, 9, 9), 1.0), 0), time_s)
@@ -76,7 +76,7 @@ def test_two_crops_half_a_second_apart_are_not_enough():
 
 @pytest.mark.parametrize(("every", "label"), [(2, "fake"), (3, "insufficient_evidence")])
 def test_a_face_that_is_mostly_missed_decides_nothing(every, label):
-    book = Ledger(PER_FRAME)
+    book = Ledger(PER_FRAME.threshold, PER_FRAME.clip)
     for index in range(61):
         seen = index % every == 0
         book.saw(Track(1, Face((0, 0, 9, 9), 1.0), index, seen), index / 25)
@@ -86,7 +86,7 @@ def test_a_face_that_is_mostly_missed_decides_nothing(every, label):
 
 
 def test_more_faces_at_once_than_the_history_are_not_forgotten():
-    book = Ledger(PER_FRAME, history=100)
+    book = Ledger(PER_FRAME.threshold, PER_FRAME.clip, history=100)
     for index in range(30):
         for key in range(1, 151):
             book.saw(Track(key, Face((0, 0, 9, 9), 1.0), index), index / 25)
@@ -101,7 +101,7 @@ def test_one_crop_is_enough_for_a_still_and_not_for_a_video():
 
 
 def test_a_clip_model_needs_one_full_window():
-    book = Ledger(CLIP)
+    book = Ledger(CLIP.threshold, CLIP.clip)
     for index in range(20):
         book.saw(Track(4, Face((0, 0, 9, 9), 1.0), index), index / 30)
     verdict = book.verdict(Reading())

@@ -1,0 +1,120 @@
+"""Models that judge together; a single model is an ensemble of one, and nothing else is said of it.
+
+- One finder and one tracker serve all members; each member crops and samples a track as its own spec says.
+- A track's score is the weighted mean of every member's newest score. It is given at a moment when at least one
+  member has a new score and every member has one that still stands: none is ever left out.
+- A member's score stands until its next window is overdue by half a second, the member's window starts anew after a
+  hole, or the track ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from deepfake_edge.bundle import read_bundle
+from deepfake_edge.data import Score
+from deepfake_edge.model import Model, NetworkFactory
+from deepfake_edge.recipe import Recipe
+from deepfake_edge.spec import ClipSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model and its share of the score, 0..1; the shares of an ensemble sum to 1."""
+
+    model: Model
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Members, at least one, and the threshold of their fused score."""
+
+    members: tuple[Member, ...]
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        """The members' names."""
+        return " + ".join(member.model.name for member in self.members)
+
+    @property
+    def sha256(self) -> str:
+        """The bundle's digest; of several, the digest of all that decides: their digests, weights and threshold."""
+        first = self.members[0].model
+        if len(self.members) == 1 and self.threshold == first.spec.threshold:
+            return first.sha256
+        models = [[member.model.sha256, member.weight] for member in self.members]
+        return hashlib.sha256(json.dumps([models, self.threshold]).encode("ascii")).hexdigest()
+
+    @property
+    def variant(self) -> str:
+        """The members' variants, each named once."""
+        return ", ".join(dict.fromkeys(member.model.precision for member in self.members))
+
+    @property
+    def clip(self) -> ClipSpec:
+        """How the member samples whose window takes longest; `frames` is 1 only where all members are per-frame."""
+        return max((member.model.spec.clip for member in self.members), key=_window_s)
+
+    @property
+    def sample_fps(self) -> float | None:
+        """Crops a second that satisfy every member; None where no member asks for a rate."""
+        rates = (member.model.spec.clip.sample_fps for member in self.members)
+        return max((rate for rate in rates if rate is not None), default=None)
+
+    def fuse(self, scores: Sequence[Score]) -> Score:
+        """One track's score of this moment.
+
+        Args:
+            scores: every member's, in their order, all of one track.
+        Returns:
+            the weighted mean, over the time from the first crop to the last of all their windows. Where all members
+            are per-frame it is a point in time, that of the newest crop.
+        """
+        values = [score.fake_score for score in scores]
+        mean = sum(member.weight * value for member, value in zip(self.members, values, strict=True))
+        end_s = max(score.end_s for score in scores)
+        return Score(
+            track_id=scores[0].track_id,
+            start_s=min(score.start_s for score in scores) if self.clip.frames > 1 else end_s,
+            end_s=end_s,
+            # Shares are rounded: their sum may miss 1 by a hair, and a mean lies between what it is the mean of.
+            fake_score=min(max(mean, min(values)), max(values)),
+            frame_scores=scores[0].frame_scores if len(scores) == 1 else (),
+        )
+
+    def close(self) -> None:
+        """Free the networks; may be called twice."""
+        for member in self.members:
+            member.model.close()
+
+
+def load_ensemble(recipe: Recipe, precision: str | None, network: NetworkFactory) -> Ensemble:
+    """Read a recipe's bundles, one at a time, and load their networks.
+
+    Args:
+        recipe: which bundles, and their weights.
+        precision: the variant that every member runs in; None: each the first it has of fp32, fp16, int8.
+        network: makes a network of a graph.
+    Raises:
+        BundleError: a bundle is absent, damaged or foreign.
+        InvalidInput: a bundle has no such variant, or the members' thresholds differ and the recipe has none.
+    """
+    with ExitStack() as stack:
+        members: list[Member] = []
+        for entry in recipe.entries:
+            bundle = read_bundle(entry.bundle)
+            model = Model(bundle, precision or next(iter(bundle.variants)), network)
+            members.append(Member(stack.enter_context(model), entry.weight))
+        threshold = recipe.decided_threshold([member.model.spec for member in members])
+        stack.pop_all()
+    return Ensemble(tuple(members), threshold)
+
+
+def _window_s(clip: ClipSpec) -> float:
+    return 0.0 if clip.sample_fps is None else (clip.frames - 1) / clip.sample_fps
