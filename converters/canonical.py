@@ -1,7 +1,7 @@
 """One way to write a graph down: the same computation gives the same bytes, whatever process exported it.
 
 The exporter names values after counters and lists nodes in an order that depends on hashing. Here the nodes are
-put in the order of a walk from the output, everything is named after what it does and when it comes, what nobody
+put in the order of a walk from the outputs, everything is named after what it does and when it comes, what nobody
 reads is left out, equal constants are merged, and everything that says who wrote the file or when is dropped.
 """
 
@@ -28,33 +28,40 @@ _CONSTANT_TYPES = {"value_float": "f4", "value_floats": "f4", "value_int": "i8",
 _ROLES = {"Conv": ("", "weight", "bias"), "Gemm": ("", "weight", "bias"), "MatMul": ("weight", "weight")}
 
 
-def canonical(model: Any, taken: Port, given: Port) -> bytes:
-    """Rewrite a graph of one input and one output.
+def canonical(model: Any, taken: Port, *given: Port) -> bytes:
+    """Rewrite a graph of one input.
 
     Args:
         model: an onnx ModelProto.
         taken: the input's name and shape; a None axis is dynamic.
-        given: the output's name and shape.
+        given: each output's name and shape, in the graph's order; the graph's name is the first one's.
     Returns:
         the serialised model.
     Raises:
-        ConversionError: the graph has other inputs or outputs, or the result is not valid ONNX.
+        ConversionError: the graph has other inputs or outputs, gives what it takes, or the result is not valid ONNX.
     """
     onnx = workshop.onnx()
     graph = model.graph
     constants = _constants(graph)
     inputs = [item.name for item in graph.input if item.name not in constants]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise ConversionError(f"the exported {given[0]} graph has {len(inputs)} inputs and {len(graph.output)} outputs")
+    title = given[0][0]
+    if len(inputs) != 1 or len(graph.output) != len(given):
+        raise ConversionError(f"the exported {title} graph has {len(inputs)} inputs and {len(graph.output)} outputs")
     nodes = [node for node in graph.node if node.output[0] not in constants]
     producers = {name: node for node in nodes for name in node.output if name}
     aliases = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
-    last = _follow(graph.output[0].name, aliases)
-    if last == inputs[0] or last in constants:
-        raise ConversionError(f"the exported {given[0]} graph computes nothing from its input")
-    writer = _Writer(onnx, constants, aliases, {inputs[0]: taken[0], last: given[0]})
-    for node in _ordered(last, producers, aliases):
+    lasts = [_follow(item.name, aliases) for item in graph.output]
+    if lasts[0] == inputs[0] or any(last in constants for last in lasts):
+        raise ConversionError(f"the exported {title} graph computes nothing from its input")
+    names = {inputs[0]: taken[0]}
+    for last, port in zip(lasts, given, strict=True):
+        names.setdefault(last, port[0])
+    writer = _Writer(onnx, constants, aliases, names)
+    for node in _ordered(lasts, producers, aliases):
         writer.add(node)
+    for last, port in zip(lasts, given, strict=True):
+        if names[last] != port[0]:
+            writer.copy(names[last], port[0])
     return _assemble(onnx, writer, taken, given, {item.domain: item.version for item in model.opset_import})
 
 
@@ -84,11 +91,11 @@ def _follow(name: str, aliases: Mapping[str, str]) -> str:
     return name
 
 
-def _ordered(last: str, producers: Mapping[str, Any], aliases: Mapping[str, str]) -> list[Any]:
-    """Nodes in the order in which a walk from the output, first input first, has seen all that they need."""
+def _ordered(lasts: Sequence[str], producers: Mapping[str, Any], aliases: Mapping[str, str]) -> list[Any]:
+    """Nodes in the order in which a walk from the outputs, first input first, has seen all that they need."""
     order: list[Any] = []
     done: set[str] = set()
-    stack = [last]
+    stack = list(reversed(lasts))
     while stack:
         node = producers.get(stack[-1])
         if node is None or stack[-1] in done:
@@ -135,6 +142,10 @@ class _Writer:
             kept.doc_string = ""
         self.nodes.append(copy)
 
+    def copy(self, name: str, output: str) -> None:
+        """Give a value, an input perhaps, as an output under a name of its own."""
+        self.nodes.append(self.onnx.NodeProto(op_type="Identity", name=f"copy_{output}", input=[name], output=[output]))
+
     def _value(self, name: str, node: Any, title: str, place: int) -> str:
         if not name or name not in self.constants:
             return self.names[name] if name else ""
@@ -148,16 +159,14 @@ class _Writer:
         return self._kept[key]
 
 
-def _assemble(onnx: Any, writer: _Writer, taken: Port, given: Port, opsets: Mapping[str, int]) -> bytes:
+def _assemble(onnx: Any, writer: _Writer, taken: Port, given: Sequence[Port], opsets: Mapping[str, int]) -> bytes:
+    title = given[0][0]
     version = opsets.get("", opsets.get("ai.onnx", 0))
     foreign = sorted({node.domain for node in writer.nodes} - {"", "ai.onnx"})
     if foreign:
-        raise ConversionError(
-            f"the exported {given[0]} graph needs operators of the custom domain {', '.join(foreign)}"
-        )
-    graph = onnx.helper.make_graph(
-        writer.nodes, given[0], [_port(onnx, taken)], [_port(onnx, given)], writer.initializers
-    )
+        raise ConversionError(f"the exported {title} graph needs operators of the custom domain {', '.join(foreign)}")
+    outputs = [_port(onnx, port) for port in given]
+    graph = onnx.helper.make_graph(writer.nodes, title, [_port(onnx, taken)], outputs, writer.initializers)
     opset = [onnx.helper.make_opsetid("", version)]
     model = onnx.helper.make_model(
         graph,
@@ -168,7 +177,7 @@ def _assemble(onnx: Any, writer: _Writer, taken: Port, given: Port, opsets: Mapp
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
-        raise ConversionError(f"the exported {given[0]} graph is not valid ONNX: {last_line(error)}") from error
+        raise ConversionError(f"the exported {title} graph is not valid ONNX: {last_line(error)}") from error
     return bytes(model.SerializeToString(deterministic=True))
 
 

@@ -108,7 +108,7 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
         crops = make_crops(spec.crop, spec.clip, options.calibration)
     todo = f"running Keras on {len(crops.crops)} crops and {len(crops.windows)} windows"
     with clock.stage("keras", todo), told("Keras fails on real face crops"):
-        truth = parity.reference(loaded.model, parts, crops, spec.crop)
+        truth = parity.reference(loaded.model, parts, crops.crops, crops.windows, spec.crop)
     with clock.stage("parity", "comparing the converted model with Keras"):
         name = options.name or _stem(source)
         draft = Bundle(name, spec, _variants(networks, {}), truth.golden, _provenance(file))

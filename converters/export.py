@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from deepfake_edge.converters.canonical import canonical, operators
 from deepfake_edge.converters.cut import Cut
 from deepfake_edge.converters.failures import told
@@ -21,9 +23,9 @@ OPSET = 17
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Serialised ONNX, as `bundle.Variant` wants it."""
+    """Serialised ONNX, as `bundle.Variant` wants it; at least one of the two."""
 
-    backbone: bytes
+    backbone: bytes | None
     head: bytes | None
 
 
@@ -33,16 +35,19 @@ def export(parts: Cut) -> Networks:
     Raises:
         ConversionError: something in the model has no ONNX counterpart.
     """
-    side, features = parts.size_px, parts.features
-    given = _port("outputs" if parts.head is None else "features", features)
+    side = parts.size_px
+    backbone = head = None
     with _prompt_collection():
-        crops = _Port("crops", (None, side, side, 3), (None, 3, side, side))
-        backbone = _export(parts.backbone, crops, given)
-        if parts.head is None:
-            return Networks(backbone, None)
-        return Networks(
-            backbone, _export(parts.head, _port("window", parts.frames, features), _port("outputs", parts.outputs))
-        )
+        if parts.backbone is not None:
+            crops = _Port("crops", (None, side, side, 3), (None, 3, side, side))
+            given = _port("outputs" if parts.head is None else "features", parts.features)
+            backbone = _export(parts.backbone, crops, given)
+        if parts.head is not None:
+            outputs = [_port("outputs", parts.outputs)]
+            if parts.frame_outputs:
+                outputs.append(_port("frame_outputs", parts.frames, parts.outputs))
+            head = _export(parts.head, _port("window", parts.frames, parts.features), *outputs)
+    return Networks(backbone, head)
 
 
 def moved_transposes(graph: bytes) -> bool:
@@ -65,16 +70,42 @@ def _port(name: str, *axes: int) -> _Port:
     return _Port(name, (None, *axes), (None, *axes))
 
 
-def _export(function: Callable[[Any], Any], taken: _Port, given: _Port) -> bytes:
+def _export(function: Callable[[Any], Any], taken: _Port, *given: _Port) -> bytes:
     tf, exporter = workshop.tensorflow(), workshop.tf2onnx()
     signature = [tf.TensorSpec(taken.traced, tf.float32, name=taken.name)]
-    traced = tf.function(lambda value: tf.identity(function(value), name=given.name), input_signature=signature)
+
+    def named(value: Any) -> list[Any]:
+        outputs = tf.nest.flatten(function(value))
+        return [tf.identity(item, name=port.name) for item, port in zip(outputs, given, strict=True)]
+
+    traced = tf.function(named, input_signature=signature)
     nchw = [f"{taken.name}:0"] if taken.traced != taken.shape else None
-    with told(f"the exporter fails on the part that gives {given.name}"), workshop.quiet():
-        model, _ = exporter.convert.from_function(traced, input_signature=signature, opset=OPSET, inputs_as_nchw=nchw)
-        graph = canonical(model, (taken.name, taken.shape), (given.name, given.shape))
-    _refuse_loops(graph, given.name)
+    with told(f"the exporter fails on the part that gives {given[0].name}"), workshop.quiet():
+        model, _ = exporter.convert.from_function(
+            traced,
+            input_signature=signature,
+            opset=OPSET,
+            inputs_as_nchw=nchw,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+        graph = canonical(model, (taken.name, taken.shape), *((port.name, port.shape) for port in given))
+    _refuse_loops(graph, given[0].name)
     return graph
+
+
+def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """erfc(x) = 1 - erf(x), of which the exporter knows the second: it is in the exact GELU."""
+    erf = context.make_node("Erf", node.input, shapes=node.output_shapes, dtypes=node.output_dtypes)
+    one = context.make_const(f"{name}_one", np.array(1.0, np.float32))
+    context.remove_node(name)
+    context.make_node(
+        "Sub",
+        [one.output[0], erf.output[0]],
+        name=name,
+        outputs=node.output,
+        shapes=node.output_shapes,
+        dtypes=node.output_dtypes,
+    )
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from deepfake_edge.converters.steps import Graph, Step, at_inference, graph_of
+from deepfake_edge.converters.recurrence import is_recurrent, objections, read_recurrence, unrolled
+from deepfake_edge.converters.steps import Graph, Step, at_inference, graph_of, shows_its_graph
 from deepfake_edge.training.workshop import keras, tensorflow
 
 Apply: TypeAlias = Callable[[Mapping[int, Any]], Any]
@@ -14,12 +15,18 @@ Apply: TypeAlias = Callable[[Mapping[int, Any]], Any]
 # The same function of (N, F) as of (N, T, F).
 _ANY_RANK = frozenset({
     "Activation", "ActivityRegularization", "AlphaDropout", "Dense", "Dropout", "ELU", "GaussianDropout",
-    "GaussianNoise", "LeakyReLU", "ReLU", "Rescaling", "SpatialDropout1D",
+    "GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling", "SpatialDropout1D",
 })  # fmt: skip
 _MERGES = frozenset({"Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"})
 # Operations of keras.ops on one or two arrays, number by number; some bear the names of layers.
-_ARITHMETIC = frozenset({"Add", "Divide", "Maximum", "Minimum", "Multiply", "Subtract", "TrueDivide"})
-_ALONG_AN_AXIS = frozenset({"BatchNormalization", "Concatenate", "LayerNormalization", "Softmax", "UnitNormalization"})
+_ARITHMETIC = frozenset({
+    "Absolute", "Add", "Divide", "Exp", "Gelu", "Maximum", "Minimum", "Multiply", "Negative", "Relu", "Sigmoid", "Silu",
+    "Sqrt", "Square", "Subtract", "Tanh", "TrueDivide",
+})  # fmt: skip
+_ALONG_AN_AXIS = frozenset({
+    "BatchNormalization", "Concatenate", "LayerNormalization", "Normalization", "RMSNormalization", "Softmax",
+    "UnitNormalization",
+})  # fmt: skip
 
 
 def framewise(step: Step, frames: int) -> Apply | None:
@@ -45,38 +52,65 @@ def framewise(step: Step, frames: int) -> Apply | None:
         return step.apply
     if kind in _ALONG_AN_AXIS and _keeps_time_apart(step):
         return _with_time_axis(step)
-    return None
+    if kind == "PReLU" and step.layer.alpha.shape[0] == 1:
+        return _with_time_axis(step)
+    return step.apply if is_augmentation(layer) and _same_rank(step) else None
 
 
-def evaluate(graph: Graph, value: Any) -> Any:
-    """Run a whole graph on a batch, with a plain reshape for those layers that would ask for its size.
+def is_augmentation(layer: Any) -> bool:
+    """Whether a layer of the "Random..." kind gives at inference what it takes; RandomCrop resizes even then."""
+    kind = type(layer).__name__
+    return (kind.startswith("Random") and kind != "RandomCrop") or kind in ("AugMix", "CutMix", "MixUp", "RandAugment")
 
-    Keras reshapes to (size of the batch, ...), which becomes five operators of shape arithmetic in ONNX; (-1, ...)
-    says the same in one.
-    """
+
+def evaluate(graph: Graph, value: Any) -> tuple[Any, ...]:
+    """Run a whole graph on a batch; gives its outputs. See `apply_step`."""
     values = {0: value}
     for step in graph.steps:
         values[step.output] = apply_step(step, values)
-    return values[graph.output]
+    return tuple(values[number] for number in graph.outputs)
 
 
 def apply_step(step: Step, values: Mapping[int, Any]) -> Any:
-    """Run one step as its layer does, but for reshapes; see `evaluate`."""
-    axes = step.shape[1:]
-    channels_last = getattr(step.layer, "data_format", "channels_last") == "channels_last"
-    if step.kind in ("Flatten", "Reshape") and None not in axes and channels_last:
-        return tensorflow().reshape(values[step.inputs[0]], (-1, *axes))
-    return step.apply(values)
+    """Run one step as its layer does, but for reshapes and loops, in words that ONNX has no trouble with.
+
+    Keras reshapes to (size of the batch, ...), which becomes five operators of shape arithmetic in ONNX; (-1, ...)
+    says the same in one. Recurrent layers are unrolled.
+    """
+    plain = _plain(step.layer, step.shape[1:]) if len(step.inputs) == 1 and not step.constants else None
+    if plain is not None:
+        return plain(values[step.inputs[0]])
+    with unrolled(step.layer):
+        return step.apply(values)
+
+
+def _plain(layer: Any, axes: tuple[int | None, ...]) -> Callable[[Any], Any] | None:
+    """Other words for a layer that gives (batch, *axes); None where its own are fine."""
+    kind = type(layer).__name__
+    if not isinstance(layer, keras().layers.Layer):
+        return None
+    if kind in ("Flatten", "Reshape") and None not in axes and getattr(layer, "data_format", None) != "channels_first":
+        return lambda value: tensorflow().reshape(value, (-1, *axes))
+    if is_recurrent(layer) and not objections(layer):
+        recurrence = read_recurrence(layer)
+        return lambda value: recurrence.run(recurrence.project(value))
+    return None
 
 
 def _inner(step: Step) -> Apply:
     layer = step.layer.layer
-    if getattr(layer, "inputs", None) and hasattr(layer, "layers"):
+    if shows_its_graph(layer):
         graph = graph_of(layer)
-        return lambda values: evaluate(graph, values[step.inputs[0]])
-    if type(layer).__name__ in ("Flatten", "Reshape") and None not in step.shape[2:]:
-        return lambda values: tensorflow().reshape(values[step.inputs[0]], (-1, *step.shape[2:]))
-    return lambda values: at_inference(layer, values[step.inputs[0]])
+        return lambda values: evaluate(graph, values[step.inputs[0]])[0]
+    plain = _plain(layer, step.shape[2:])
+    if plain is not None:
+        return lambda values: plain(values[step.inputs[0]])
+    return lambda values: _without_loops(layer, values[step.inputs[0]])
+
+
+def _without_loops(layer: Any, value: Any) -> Any:
+    with unrolled(layer):
+        return at_inference(layer, value)
 
 
 def _same_rank(step: Step) -> bool:

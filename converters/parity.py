@@ -5,7 +5,7 @@ Keras's side (`reference`) and the comparison (`compare`) share arrays only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.bundle import Bundle, Golden
-from deepfake_edge.converters.cut import Cut
+from deepfake_edge.converters.cut import Cut, Original
 from deepfake_edge.data import Floats, Pixels
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.golden import TOLERANCE
@@ -38,12 +38,14 @@ class Reference:
 
     Attributes:
         windows: int64 (W, frames), the crop set's windows and after them the golden ones.
-        features: float32 (N, F), by the cut model's backbone, run by TensorFlow.
+        features: float32 (N, F), by the cut model's backbone, run by TensorFlow; (N, 0) of a fused clip network.
         cut_outputs: float32 (W, C), by the cut model's head on those features, run by TensorFlow.
-        layer_outputs: float32 (W, C), by the model's own Keras layers, each crop met once.
+        layer_outputs: float32 (W, C), by the model's own Keras layers, each crop met once; `cut_outputs` where
+            there is nothing to do once.
         whole_outputs: float32 (L, C), by the model as it was loaded, called on the windows that `whole` lists.
         whole: numbers of L windows.
         golden: a few of the crops with the same.
+        frame_outputs: float32 (W, frames, C), Keras's word on each frame; None where the model gives none.
     """
 
     windows: NDArray[np.int64]
@@ -53,6 +55,7 @@ class Reference:
     whole_outputs: Floats
     whole: NDArray[np.int64]
     golden: Golden
+    frame_outputs: Floats | None = None
 
     @property
     def outputs(self) -> Floats:
@@ -62,32 +65,26 @@ class Reference:
         return outputs
 
 
-def reference(model: Any, parts: Cut, crops: CropSet, spec: CropSpec) -> Reference:
-    """Run Keras, in small pieces, on the crops.
+def reference(model: Any, parts: Cut, crops: Pixels, windows: NDArray[np.int64], spec: CropSpec) -> Reference:
+    """Run Keras, in small pieces, on crops uint8 (N, S, S, 3) and windows (W, frames) of them.
 
     TimeDistributed runs its layer anew for every frame of every window, most of them the same crops. So all
     windows go through the model's own layers, which meet a crop once, and as many as a budget of pixels allows
     through the model as a whole: that these agree is part of the parity figures.
     """
-    tf = workshop.tensorflow()
-    chosen = np.linspace(0, len(crops.crops) - 1, _GOLDEN_CROPS).round().astype(int)
-    replayed = _golden_windows(crops.windows.shape[1])
-    windows = np.concatenate([crops.windows, chosen[replayed]])
-    batches = [tf.constant(_channels_last(batch, spec)) for batch in _batches(crops.crops)]
-    features = np.concatenate([parts.backbone(batch).numpy() for batch in batches])
-    if parts.head is None or parts.original is None:
-        cut_outputs = layer_outputs = features[windows[:, 0]]
-    else:
-        crossing = [parts.original.frames(batch) for batch in batches]
-        frames = [np.concatenate([batch[at].numpy() for batch in crossing]) for at in range(len(crossing[0]))]
-        cut_outputs = np.concatenate([parts.head(tf.constant(features[few])).numpy() for few in _batches(windows)])
-        layer_outputs = np.concatenate(
-            [parts.original.window([tf.constant(item[few]) for item in frames]).numpy() for few in _batches(windows)]
-        )
+    chosen = np.linspace(0, len(crops) - 1, _GOLDEN_CROPS).round().astype(int)
+    replayed = _golden_windows(windows.shape[1])
+    windows = np.concatenate([windows, chosen[replayed]])
+    features, by_cut = _by_cut(parts, crops, windows, spec)
+    by_layers = by_cut if parts.original is None else _by_layers(parts.original, crops, windows, spec)
     whole = _whole_windows(windows, len(replayed), spec)
-    whole_outputs = _whole(model, crops.crops, windows[whole], spec)
-    golden = Golden(crops.crops[chosen], replayed, features[chosen], whole_outputs[-len(replayed) :])
-    return Reference(windows, features, cut_outputs, layer_outputs, whole_outputs, whole, golden)
+    by_model = _whole(model, parts, crops, windows[whole], spec)
+    frame_outputs = None
+    if parts.frame_outputs:
+        frame_outputs = by_layers[1].copy()
+        frame_outputs[whole] = by_model[1]
+    golden = Golden(crops[chosen], replayed, features[chosen], by_model[0][-len(replayed) :])
+    return Reference(windows, features, by_cut[0], by_layers[0], by_model[0], whole, golden, frame_outputs)
 
 
 def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, Any]:
@@ -106,15 +103,19 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
         features = np.concatenate(
             [model.features(normalise(batch, bundle.spec.crop)) for batch in _batches(crops.crops)]
         )
-        outputs = _by_window(model.outputs, features, truth.windows)
-        head = _by_window(model.outputs, truth.features, truth.windows)
-    stages = {
-        "whole": np.abs(truth.layer_outputs[truth.whole] - truth.whole_outputs),
-        "cut": np.abs(truth.cut_outputs - expected),
-        "features": np.abs(features - truth.features),
-        "head": np.abs(head - truth.cut_outputs),
-        "outputs": np.abs(outputs - expected),
-    }
+        outputs, each = _by_window(model, features, truth.windows)
+        stages = {
+            "whole": np.abs(truth.layer_outputs[truth.whole] - truth.whole_outputs),
+            "cut": np.abs(truth.cut_outputs - expected),
+            "outputs": np.abs(outputs - expected),
+        }
+        if not model.fused:
+            head, _ = _by_window(model, truth.features, truth.windows)
+            stages |= {"features": np.abs(features - truth.features), "head": np.abs(head - truth.cut_outputs)}
+    if (each is None) != (truth.frame_outputs is None):
+        raise ConversionError("only one of the model and its conversion gives outputs of each frame")
+    if each is not None and truth.frame_outputs is not None:
+        stages["frame_outputs"] = np.abs(each - truth.frame_outputs)
     fake = fake_scores(expected, bundle.spec)
     figures: dict[str, Any] = {
         "crops": len(crops.crops),
@@ -125,7 +126,8 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
     for name, difference in stages.items():
         figures[f"{name}_max_diff"] = _rounded(float(difference.max()))
         figures[f"{name}_mean_diff"] = _rounded(float(difference.mean()))
-    figures["features_largest"] = _rounded(float(np.abs(truth.features).max()))
+    if "features" in stages:
+        figures["features_largest"] = _rounded(float(np.abs(truth.features).max()))
     figures["fake_score_min"], figures["fake_score_max"] = round(float(fake.min()), 4), round(float(fake.max()), 4)
     figures["tolerance"] = GATE
     _gate(stages)
@@ -146,28 +148,56 @@ def spread_warning(figures: Mapping[str, Any]) -> str | None:
 def _gate(stages: Mapping[str, Floats]) -> None:
     """A difference that is not a number must not pass either."""
     wrong = [
-        f"{name}: largest difference {float(stages[name].max()):.3g}, allowed {GATE:g}"
-        for name in ("whole", "cut", "head", "outputs")
-        if not float(stages[name].max()) <= GATE
+        f"{name}: largest difference {float(difference.max()):.3g}, allowed {GATE:g}"
+        for name, difference in stages.items()
+        if name != "features" and not float(difference.max()) <= GATE
     ]
     if wrong:
-        wrong.append(f"features: largest difference {float(stages['features'].max()):.3g}")
+        if "features" in stages:
+            wrong.append(f"features: largest difference {float(stages['features'].max()):.3g}")
         raise ConversionError("the converted model does not say what Keras says; nothing was written:", wrong)
 
 
-def _whole(model: Any, crops: Pixels, windows: NDArray[np.int64], spec: CropSpec) -> Floats:
+def _by_cut(parts: Cut, crops: Pixels, windows: NDArray[np.int64], spec: CropSpec) -> tuple[Floats, list[Floats]]:
+    """The features, and what the head makes of the windows, by the cut model's own functions."""
     tf = workshop.tensorflow()
-    if len(model.inputs[0].shape) == 4:
-        batches = _batches(crops[windows[:, 0]])
-        return np.concatenate(
-            [model(tf.constant(_channels_last(batch, spec)), training=False).numpy() for batch in batches]
-        )
-    clips = (_channels_last(crops[window], spec)[None] for window in windows)
-    return np.concatenate([model(tf.constant(clip), training=False).numpy() for clip in clips])
+    if parts.backbone is None:
+        given = normalise(crops, spec).reshape(len(crops), -1)
+        features = np.zeros((len(crops), 0), np.float32)
+    else:
+        batches = (tf.constant(_channels_last(batch, spec)) for batch in _batches(crops))
+        features = given = np.concatenate([parts.backbone(batch).numpy() for batch in batches])
+    if parts.head is None:
+        return features, [features[windows[:, 0]]]
+    return features, _joined(parts.head(tf.constant(given[few])) for few in _batches(windows))
 
 
-def _by_window(run: Callable[[Floats], Floats], features: Floats, windows: NDArray[np.int64]) -> Floats:
-    return np.concatenate([run(features[part]) for part in _batches(windows)])
+def _by_layers(original: Original, crops: Pixels, windows: NDArray[np.int64], spec: CropSpec) -> list[Floats]:
+    tf = workshop.tensorflow()
+    frames = _joined(original.frames(tf.constant(_channels_last(batch, spec))) for batch in _batches(crops))
+    return _joined(original.window([tf.constant(item[few]) for item in frames]) for few in _batches(windows))
+
+
+def _whole(model: Any, parts: Cut, crops: Pixels, windows: NDArray[np.int64], spec: CropSpec) -> list[Floats]:
+    """The model as it was loaded; a clip at a time."""
+    tf, flatten = workshop.tensorflow(), workshop.keras().tree.flatten
+    if parts.frames == 1:
+        inputs = (_channels_last(batch, spec) for batch in _batches(crops[windows[:, 0]]))
+    else:
+        inputs = (_channels_last(crops[window], spec)[None] for window in windows)
+    given = (flatten(model(tf.constant(values), training=False)) for values in inputs)
+    return _joined(parts.ending.probabilities(outputs) for outputs in given)
+
+
+def _joined(batches: Iterable[Sequence[Any]]) -> list[Floats]:
+    """The same output of every batch, one after another."""
+    return [np.concatenate([item.numpy() for item in items]) for items in zip(*batches, strict=True)]
+
+
+def _by_window(model: Model, features: Floats, windows: NDArray[np.int64]) -> tuple[Floats, Floats | None]:
+    given = [model.clip_and_frame_outputs(features[part]) for part in _batches(windows)]
+    each = [frames for _, frames in given if frames is not None]
+    return np.concatenate([clip for clip, _ in given]), np.concatenate(each) if each else None
 
 
 def _golden_windows(frames: int) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ For a GRU (Cho et al., 2014; gates z, r, n): z, r = s(p + h U);  h' = z h + (1 -
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -120,6 +121,21 @@ def objections(layer: Any) -> list[str]:
     if type(layer).__name__ == "Bidirectional" and layer.merge_mode is None:
         reasons.append("gives its two directions apart (merge_mode=None)")
     return reasons
+
+
+@contextmanager
+def unrolled(layer: Any) -> Iterator[None]:
+    """Within this, a recurrent layer of any other kind (a convolutional one, say) runs without a loop."""
+    parts = [getattr(layer, name, None) for name in ("forward_layer", "backward_layer")]
+    loops = [item for item in (layer, *parts) if hasattr(item, "unroll") and hasattr(item, "cell")]
+    kept = [item.unroll for item in loops]
+    try:
+        for item in loops:
+            item.unroll = True
+        yield
+    finally:
+        for item, value in zip(loops, kept, strict=True):
+            item.unroll = value
 
 
 def read_recurrence(layer: Any) -> Recurrence:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from deepfake_edge.converters.steps import Step, graph_of
+from deepfake_edge.converters.steps import Step, graph_of, shows_its_graph
 
 Line: TypeAlias = tuple[Any, ...]
 
@@ -19,20 +19,22 @@ _IRRELEVANT_NAMES = frozenset({
 
 
 def signature(model: Any) -> tuple[Line, ...]:
-    """A line a step: what it is, its settings, the shapes of its weights, what it reads.
+    """A line a step (what it is, its settings, the shapes of its weights, what it reads), and one an output.
 
     Raises:
         ConversionError: the model does not show its graph.
     """
     graph = graph_of(model)
-    return (("input", graph.input_shape[1:]), *(_line(step) for step in graph.steps))
+    places = zip(graph.outputs, graph.output_shapes, strict=True)
+    outputs: list[Line] = [(f"an output of {shape[1:]}", (), (), (number,), ()) for number, shape in places]
+    return (("input", graph.input_shape[1:]), *(_line(step) for step in graph.steps), *outputs)
 
 
 def _line(step: Step) -> Line:
     layer = step.layer
     inner: tuple[Line, ...] = ()
     wrapped = getattr(layer, "layer", None) if step.kind == "TimeDistributed" else None
-    if wrapped is not None and getattr(wrapped, "inputs", None) and hasattr(wrapped, "layers"):
+    if wrapped is not None and shows_its_graph(wrapped):
         inner = signature(wrapped)
         settings: Line = ()
     else:

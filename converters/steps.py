@@ -52,42 +52,43 @@ class Graph:
 
     Attributes:
         input_shape: with the batch axis, None for a dynamic axis.
-        output_shape: likewise.
-        output: number of the value that is the model's output.
+        outputs: numbers of the values that the model gives, in the order in which Keras lists them.
+        output_shapes: their shapes.
     """
 
     steps: tuple[Step, ...]
     input_shape: tuple[int | None, ...]
-    output_shape: tuple[int | None, ...]
-    output: int
+    outputs: tuple[int, ...]
+    output_shapes: tuple[tuple[int | None, ...], ...]
 
-    @property
-    def last(self) -> Step | None:
-        """The step that gives the output; None where the input is the output."""
-        return next((step for step in self.steps if step.output == self.output), None)
+    def giver(self, value: int) -> Step | None:
+        """The step that gives a value; None for the input."""
+        return next((step for step in self.steps if step.output == value), None)
 
 
 def graph_of(model: Any) -> Graph:
     """List a model's steps; models used as layers (but for those in a TimeDistributed) are unrolled into theirs.
 
     Raises:
-        ConversionError: a subclassed model, or one with several inputs or outputs or a dict of them.
+        ConversionError: a subclassed model, or one with several inputs.
     """
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not inputs or not outputs:
         raise ConversionError(
             f"{type(model).__name__}: wanted a functional or Sequential model, a subclassed one does not show its graph"
         )
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ConversionError(f"wanted one input and one output, the model has {len(inputs)} and {len(outputs)}")
-    if isinstance(getattr(model, "output", None), Mapping):
-        raise ConversionError(
-            "the model gives its output in a dict; rebuild it: keras.Model(model.inputs, model.outputs[0])"
-        )
+    if len(inputs) != 1:
+        raise ConversionError(f"wanted one input, the model has {len(inputs)}")
     walker = _Walker()
     values = {id(inputs[0]): walker.number()}
-    steps = tuple(walker.steps(outputs[0], values))
-    return Graph(steps, tuple(inputs[0].shape), tuple(outputs[0].shape), values[id(outputs[0])])
+    steps = tuple(step for output in outputs for step in walker.steps(output, values))
+    shapes = tuple(tuple(item.shape) for item in outputs)
+    return Graph(steps, tuple(inputs[0].shape), tuple(values[id(item)] for item in outputs), shapes)
+
+
+def shows_its_graph(layer: Any) -> bool:
+    """Whether a layer is a functional or Sequential model."""
+    return hasattr(layer, "layers") and bool(getattr(layer, "inputs", None)) and bool(layer.outputs)
 
 
 def at_inference(layer: Any, *given: Any, **named: Any) -> Any:
@@ -124,11 +125,12 @@ class _Walker:
 
     def _call(self, node: Any, values: dict[int, int]) -> Iterator[Step]:
         layer = node.operation
-        inner = getattr(layer, "inputs", None) if hasattr(layer, "layers") else None
-        if inner and len(inner) == 1 and len(layer.outputs) == 1:
-            nested = {id(inner[0]): values[id(node.input_tensors[0])]}
-            yield from self.steps(layer.outputs[0], nested)
-            values[id(node.outputs[0])] = nested[id(layer.outputs[0])]
+        if shows_its_graph(layer):
+            pairs = zip(layer.inputs, node.input_tensors, strict=True)
+            nested = {id(inner): values[id(outer)] for inner, outer in pairs}
+            for inner, outer in zip(layer.outputs, node.outputs, strict=True):
+                yield from self.steps(inner, nested)
+                values[id(outer)] = nested[id(inner)]
             return
         for item in node.outputs:
             values[id(item)] = self.number()

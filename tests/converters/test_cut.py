@@ -78,7 +78,7 @@ HEADS = {
 def prove(model, crops, spec):
     parts = cut(model, None, None)
     networks = export(parts)
-    truth = parity.reference(model, parts, crops, spec.crop)
+    truth = parity.reference(model, parts, crops.crops, crops.windows, spec.crop)
     bundle = Bundle("m", spec, {"fp32": Variant(networks.backbone, networks.head, {})}, truth.golden, {})
     return parts, networks, parity.compare(bundle, truth, crops)
 
@@ -163,7 +163,7 @@ def test_what_only_training_does_is_left_out(keras, cnn, clip_crops, tiny):
     values = layers.BatchNormalization()(layers.Dropout(0.5)(values, training=True), training=True)
     model = keras.Model(clip, layers.Dense(2, activation="softmax")(layers.LSTM(3)(values)))
     parts = cut(model, None, None)
-    truth = parity.reference(model, parts, clip_crops, tiny.spec.crop)
+    truth = parity.reference(model, parts, clip_crops.crops, clip_crops.windows, tiny.spec.crop)
     prove(model, clip_crops, tiny.spec)
     crops = normalise(clip_crops.crops[truth.windows[truth.whole[0]]], tiny.spec.crop).transpose(0, 2, 3, 1)
     np.testing.assert_allclose(truth.whole_outputs[:1], model.predict(crops[None], verbose=0), atol=1e-6)
@@ -242,7 +242,7 @@ def test_every_reason_is_given_at_once(keras, cnn, tiny):
     ("build", "words"),
     [
         (lambda k, clip: k.layers.ConvLSTM2D(4, 3)(clip), "takes the frames themselves"),
-        (lambda k, clip: k.layers.TimeDistributed(k.layers.GlobalAveragePooling2D())(clip), "one a frame"),
+        (lambda k, clip: k.layers.TimeDistributed(k.layers.GlobalAveragePooling2D())(clip), "for each of the 4 frames"),
     ],
 )
 def test_models_without_a_cut_are_refused(build, words, keras):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from deepfake_edge.converters.cut import cut
@@ -56,11 +57,36 @@ def test_a_model_of_its_input_alone_is_refused(keras):
         cut(keras.Model(values, values), None, None)
 
 
-def test_outputs_in_a_dict_are_refused(keras):
+def test_an_output_in_a_dict_is_taken(keras):
     values = keras.Input((8, 8, 3))
     fake = keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(values))
-    with pytest.raises(ConversionError, match="output in a dict"):
-        recognise(keras.Model(values, {"fake": fake}))
+    assert cut(keras.Model(values, {"fake": fake}), None, None).outputs == 1
+
+
+@pytest.mark.parametrize(("classes", "activation"), [(1, "sigmoid"), (2, "softmax")])
+def test_logits_are_taken_when_the_user_says_so(classes, activation, keras):
+    model = ending_in(keras, lambda k, values: k.layers.Dense(classes)(values))
+    with pytest.raises(ConversionError, match="--spec activation=logits"):
+        cut(model, None, None)
+    parts = cut(model, None, None, logits=True)
+    assert (parts.outputs, parts.activation) == (classes, activation)
+    crops = np.random.default_rng(0).standard_normal((3, 8, 8, 3)).astype(np.float32)
+    logits = np.asarray(model(crops)).astype(np.float64)
+    powers = np.exp(logits)
+    wanted = powers / powers.sum(axis=1, keepdims=True) if classes == 2 else powers / (1.0 + powers)
+    np.testing.assert_allclose(np.asarray(parts.backbone(crops)), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "hard sigmoid", "a softmax over the batch", "a state"])
+def test_what_cannot_be_logits_is_refused(name, keras):
+    with pytest.raises(ConversionError, match="gives no logits"):
+        cut(ending_in(keras, NO_PROBABILITIES[name]), None, None, logits=True)
+
+
+@pytest.mark.parametrize("name", PROBABILITIES)
+def test_probabilities_are_no_logits(name, keras):
+    with pytest.raises(ConversionError, match="gives probabilities already; leave --spec activation=logits away"):
+        cut(ending_in(keras, PROBABILITIES[name]), None, None, logits=True)
 
 
 def test_several_inputs_with_a_familys_number_of_weights(keras):
@@ -70,5 +96,5 @@ def test_several_inputs_with_a_familys_number_of_weights(keras):
         values = keras.layers.Dense(2)(values)
     model = keras.Model(inputs, values)
     assert len(model.weights) == 28
-    with pytest.raises(ConversionError, match="the model has 4 and 1"):
+    with pytest.raises(ConversionError, match="wanted one input, the model has 4"):
         recognise(model)
