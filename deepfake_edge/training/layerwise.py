@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from deepfake_edge.data import Floats
 from deepfake_edge.training import workshop
 
-_BATCH = 8
+_BATCH = 4
+_SAMPLE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Values:
     def clips(self) -> Floats:
         """(W, frames, ...): the crops put into their windows; `array` where it holds no crops."""
         return self.array if self.windows is None else self.array[self.windows]
+
+    @property
+    def sample(self) -> Floats:
+        """Eight rows of `array`, spread evenly: enough for statistics."""
+        return self.array[np.linspace(0, len(self.array) - 1, _SAMPLE).round().astype(int)]
 
 
 # Is called before a layer runs, with the layer and its first input.
@@ -106,12 +112,17 @@ def _call(layer: Any, arguments: Any, prepare: Prepare, crop_by_crop: bool) -> l
 
 
 def _frames(layer: Any, clips: Values, prepare: Prepare) -> Values:
-    if clips.windows is not None:
-        return _call(layer, ((clips,), {}), prepare, True)[0]
-    count, frames = clips.array.shape[:2]
-    windows = np.arange(count * frames).reshape(count, frames)
-    apart = Values(clips.array.reshape(count * frames, *clips.array.shape[2:]), windows)
-    return _call(layer, ((apart,), {}), prepare, True)[0]
+    crops = clips
+    if clips.windows is None:
+        count, frames = clips.array.shape[:2]
+        windows = np.arange(count * frames).reshape(count, frames)
+        crops = Values(clips.array.reshape(count * frames, *clips.array.shape[2:]), windows)
+    arguments = ((crops,), {})
+    if not is_model(layer) or endings(layer):
+        return _call(layer, arguments, prepare, True)[0]
+    # A backbone has only statistics to be measured, for which a sample will do; the rest of it runs as a whole.
+    run(layer, [Values(crops.sample)], prepare, crop_by_crop=True)
+    return _in_batches(layer, arguments, [crops], True)[0]
 
 
 def _in_batches(layer: Any, arguments: Any, given: list[Values], crop_by_crop: bool) -> list[Values]:

@@ -21,7 +21,6 @@ from deepfake_edge.training import workshop
 from deepfake_edge.training.face_crops import CropSet, make_crops
 from deepfake_edge.training.layerwise import Values, endings, run
 
-_STATISTICS_ROWS = 8
 # Log-odds of the outermost windows: sigmoid(-3) = 0.047, sigmoid(3) = 0.953.
 _REACH = 3.0
 # The statistics that a Normalization layer was adapted to, and Keras's own counters.
@@ -46,13 +45,13 @@ def seed_weights(model: Any, spec: ModelSpec, seed: int = 0, crops: CropSet | No
     for weight in model.weights:
         if weight.path.rpartition("/")[2] not in _KEPT:
             weight.assign(_seeded(weight, random))
-    last = {id(layer) for layer in endings(model)}
+    last = _LastLayers(model, random)
 
     def prepare(layer: Any, values: Values) -> None:
         if type(layer).__name__ == "BatchNormalization":
             _measure(layer, values)
-        elif id(layer) in last:
-            _spread(layer, values, random)
+        elif layer in last:
+            last.spread(layer, values)
         else:
             _centre(layer, values)
 
@@ -81,10 +80,9 @@ def _seeded(weight: Any, random: np.random.Generator) -> Floats:
 
 def _measure(layer: Any, values: Values) -> None:
     """Give a batch normalisation the statistics of what reaches it."""
-    rows = np.linspace(0, len(values.array) - 1, _STATISTICS_ROWS).round().astype(int)
     momentum, layer.momentum = layer.momentum, 0.0
     try:
-        layer(values.array[rows], training=True)
+        layer(values.sample, training=True)
     finally:
         layer.momentum = momentum
 
@@ -105,26 +103,43 @@ def _centre(layer: Any, values: Values) -> None:
             cell.bias.assign(bias)
 
 
-def _spread(layer: Any, values: Values, random: np.random.Generator) -> None:
-    """Set a last layer so that its outputs reach from one end to the other; over time it is their mean that does."""
-    clips = values.clips
-    states = clips.reshape(len(clips), -1, clips.shape[-1]).mean(axis=1)
-    centred = (states - states.mean(axis=0)).astype(np.float64)
-    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
-    direction = direction * np.sign(direction[np.abs(direction).argmax()])
-    along = states @ direction
-    low, high = float(along.min()), float(along.max())
-    gain = 2 * _REACH / max(high - low, 1e-12)
-    outputs = layer.kernel.shape[1]
-    kernel = random.standard_normal((len(direction), 1)).repeat(outputs, axis=1) * 0.01
-    kernel[:, -1] += direction * gain
-    if outputs == 1:
-        kernel[:, 0] = direction * gain
-    bias = np.zeros(outputs)
-    bias[-1] = -gain * (low + high) / 2
-    layer.kernel.assign(kernel.astype(np.float32))
-    if layer.use_bias:
-        layer.bias.assign(bias.astype(np.float32))
+class _LastLayers:
+    """The Dense layers that outputs come from; all of them put the windows into the same order."""
+
+    def __init__(self, model: Any, random: np.random.Generator) -> None:
+        self._layers = {id(layer) for layer in endings(model)}
+        self._random = random
+        self._order: Floats | None = None
+
+    def __contains__(self, layer: Any) -> bool:
+        return id(layer) in self._layers
+
+    def spread(self, layer: Any, values: Values) -> None:
+        """Set a layer so that its outputs reach from one end to the other; over time it is their mean that does."""
+        clips = values.clips
+        states = clips.reshape(len(clips), -1, clips.shape[-1]).mean(axis=1)
+        direction = self._direction(states)
+        along = states @ direction
+        low, high = float(along.min()), float(along.max())
+        gain = 2 * _REACH / max(high - low, 1e-12)
+        outputs = layer.kernel.shape[1]
+        kernel = self._random.standard_normal((len(direction), 1)).repeat(outputs, axis=1) * 0.01
+        kernel[:, -1] += direction * gain
+        if outputs == 1:
+            kernel[:, 0] = direction * gain
+        bias = np.zeros(outputs)
+        bias[-1] = -gain * (low + high) / 2
+        layer.kernel.assign(kernel.astype(np.float32))
+        if layer.use_bias:
+            layer.bias.assign(bias.astype(np.float32))
+
+    def _direction(self, states: Floats) -> Floats:
+        """The direction in which the windows differ most, or differ as they did for the first of the layers."""
+        centred = (states - states.mean(axis=0)).astype(np.float64)
+        if self._order is None:
+            self._order = np.linalg.svd(centred, full_matrices=False)[0][:, 0]
+        direction = self._order @ centred
+        return np.asarray(direction / max(float(np.linalg.norm(direction)), 1e-12))
 
 
 def _fake_scores(outputs: Floats) -> Floats:
