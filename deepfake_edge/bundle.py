@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.errors import BundleError, InvalidInput
+from deepfake_edge.onnx_ports import output_names
 from deepfake_edge.onnx_wire import check_onnx
 from deepfake_edge.sealed import pack, seal, unpack, unseal, write_atomically
 from deepfake_edge.spec import ModelSpec
 
 FORMAT = 1
 MAX_BYTES = 2 * 1024**3
+FRAME_OUTPUTS = "frame_outputs"
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
 PRECISIONS = ("fp32", "fp16", "int8")
 _MAX_MANIFEST_BYTES = 1024**2
@@ -63,6 +65,11 @@ class Variant:
     backbone: bytes | None
     head: bytes | None
     parity: Mapping[str, Any]
+
+    @property
+    def scores_frames(self) -> bool:
+        """Whether each frame of a window gets a score of its own, too."""
+        return self.head is not None and FRAME_OUTPUTS in output_names(self.head, "head")
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Detector:
 
     @property
     def spec(self) -> ModelSpec:
-        """What the single model expects.
+        """What the single model expects; `threshold` is the detector's.
 
         Raises:
             InvalidInput: there are several; each member's is `members[...].model.spec`.
@@ -96,7 +96,7 @@ class Detector:
                 f"spec: an ensemble of {len(self.members)} models has none of its own; see threshold, and "
                 "members[...].model.spec"
             )
-        return self.members[0].model.spec
+        return replace(self.members[0].model.spec, threshold=self.threshold)
 
     def detect(
         self,

@@ -21,6 +21,9 @@ from deepfake_edge.model import Model, NetworkFactory
 from deepfake_edge.recipe import Recipe
 from deepfake_edge.spec import ClipSpec
 
+# Weights 3 and 1 are the same ensemble as 0.3 and 0.1, whose shares differ in the last bit.
+_SHARE_DECIMALS = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -48,7 +51,7 @@ class Ensemble:
         first = self.members[0].model
         if len(self.members) == 1 and self.threshold == first.spec.threshold:
             return first.sha256
-        models = [[member.model.sha256, member.weight] for member in self.members]
+        models = [[member.model.sha256, round(member.weight, _SHARE_DECIMALS)] for member in self.members]
         return hashlib.sha256(json.dumps([models, self.threshold]).encode("ascii")).hexdigest()
 
     @property

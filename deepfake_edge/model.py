@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_edge.bundle import Bundle
+from deepfake_edge.bundle import FRAME_OUTPUTS, Bundle
 from deepfake_edge.data import Floats
 from deepfake_edge.errors import BundleError, InferenceError, InvalidInput
 from deepfake_edge.protocols import Network, TensorSpec
@@ -18,7 +18,6 @@ from deepfake_edge.spec import CropSpec, ModelSpec
 NetworkFactory: TypeAlias = Callable[[bytes, str], Network]
 """(serialised ONNX, name for messages) -> Network."""
 
-FRAME_OUTPUTS = "frame_outputs"
 _EPSILON = 1e-7
 
 

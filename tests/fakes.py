@@ -28,12 +28,13 @@ class ScriptedFinder:
 
 
 def serialise(nodes, initializers, given, taken) -> bytes:
-    """A one-input, one-output float32 graph; shapes are (name, shape)."""
+    """A float32 graph of one input; shapes are (name, shape), `given` is one of them or a list."""
+    outputs = given if isinstance(given, list) else [given]
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info(taken[0], TensorProto.FLOAT, taken[1])],
-        [helper.make_tensor_value_info(given[0], TensorProto.FLOAT, given[1])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs],
         [numpy_helper.from_array(value, name) for name, value in initializers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
@@ -55,38 +56,75 @@ def brightness_graph(output: str, activation: str | None) -> bytes:
     return serialise(nodes, {"weights": weights}, (output, ["n", 1]), ("crops", ["n", 3, SIZE_PX, SIZE_PX]))
 
 
-def mean_head(frames: int) -> bytes:
-    """window (B, frames, 1) -> sigmoid of its sum over time: (B, 1)."""
+def mean_head(frames: int, features: int = 1, frame_outputs: str | None = None) -> bytes:
+    """window (B, frames, F) -> sigmoid of its sum over time and mean over features: (B, 1).
+
+    With `frame_outputs`, a second output of that name has the same of each frame: (B, frames, 1).
+    """
     nodes = [
-        helper.make_node("Flatten", ["window"], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "weights"], ["sum"]),
+        helper.make_node("MatMul", ["window", "features"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "times"], ["sum"]),
         helper.make_node("Sigmoid", ["sum"], ["outputs"]),
     ]
-    weights = np.full((frames, 1), 1 / frames, np.float32)
-    return serialise(nodes, {"weights": weights}, ("outputs", ["b", 1]), ("window", ["b", frames, 1]))
+    given = [("outputs", ["b", 1])]
+    if frame_outputs:
+        nodes.append(helper.make_node("Sigmoid", ["means"], [frame_outputs]))
+        given.append((frame_outputs, ["b", frames, 1]))
+    scale = 1.0 if features == 1 else 4.0 / features
+    weights = {
+        "features": np.full((features, 1), scale, np.float32),
+        "times": np.full((frames, 1), 1 / frames, np.float32),
+    }
+    return serialise(nodes, weights, given, ("window", ["b", frames, features]))
 
 
-def bright_means_fake(frames: int = 1, sample_fps: float | None = None, stride: int = 1) -> Bundle:
-    """A model whose fake score rises with the brightness of the crops: sigmoid(4 * mean)."""
+def bright_means_fake(
+    frames: int = 1,
+    sample_fps: float | None = None,
+    stride: int = 1,
+    *,
+    name: str = "bright",
+    fused: bool = False,
+    frame_outputs: str | None = None,
+    **changes: object,
+) -> Bundle:
+    """A model whose fake score rises with the brightness of the crops: sigmoid(4 * mean).
+
+    Args:
+        frames: of a window.
+        sample_fps: as in ClipSpec.
+        stride: as in ClipSpec.
+        name: the bundle's.
+        fused: one network for the whole window.
+        frame_outputs: name of a second output, each frame's score.
+        changes: of the spec.
+    """
     spec = ModelSpec(
         family="bright",
         crop=CropSpec(size_px=SIZE_PX),
         clip=ClipSpec(frames, sample_fps, stride),
         classes=("fake",),
         activation="sigmoid",
+        **changes,
     )
-    backbone = brightness_graph("outputs" if frames == 1 else "features", "Sigmoid" if frames == 1 else None)
-    head = None if frames == 1 else mean_head(frames)
-    return Bundle("bright", spec, {"fp32": Variant(backbone, head, {"max": 0.0})}, _golden(spec), {"made": "by hand"})
+    backbone = None if fused else brightness_graph(*(("outputs", "Sigmoid") if frames == 1 else ("features", None)))
+    head = None
+    if frames > 1 or fused:
+        head = mean_head(frames, 3 * SIZE_PX * SIZE_PX if fused else 1, frame_outputs)
+    variant = Variant(backbone, head, {"max": 0.0})
+    return Bundle(name, spec, {"fp32": variant}, _golden(spec, fused), {"made": "by hand"})
 
 
-def _golden(spec: ModelSpec) -> Golden:
+def _golden(spec: ModelSpec, fused: bool) -> Golden:
     levels = np.linspace(0, 255, 4).astype(np.uint8)
     crops = np.broadcast_to(levels[:, None, None, None], (4, SIZE_PX, SIZE_PX, 3)).copy()
     windows = np.arange(4 * spec.clip.frames, dtype=np.int64).reshape(4, spec.clip.frames) % 4
     means = 4 * normalise(crops, spec.crop).mean(axis=(1, 2, 3), dtype=np.float64)[:, None]
     outputs = 1 / (1 + np.exp(-means[windows].mean(axis=1)))
     features = means if spec.clip.frames > 1 else outputs
+    if fused:
+        features = np.empty((4, 0))
     return Golden(crops, windows, features.astype(np.float32), outputs.astype(np.float32))
 
 

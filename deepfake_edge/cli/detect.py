@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from deepfake_edge.cli.options import add_detector_arguments, make_detector
+from deepfake_edge.cli.options import add_detector_arguments, make_detector, model_files
 from deepfake_edge.cli.progress import Progress
 from deepfake_edge.cli.report import error_json, score_text, table, verdict_json
 from deepfake_edge.cli.targets import refuse_overwriting
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.fps is not None and not arguments.fps > 0:
         raise InvalidInput(f"--fps: wanted a number above 0, got {arguments.fps}")
     annotated = annotation_paths(names, arguments.annotate)
-    refuse_overwriting([arguments.json, *annotated], [*names, arguments.model])
+    refuse_overwriting([arguments.json, *annotated], [*names, *model_files(arguments.model)])
     failed = 0
     with ExitStack() as stack:
         detector = stack.enter_context(make_detector(arguments))
@@ -167,7 +167,7 @@ def _detect(detector: Detector, name: str, annotation: Path | None, fps: float |
 
 def _annotated_video(path: Path, name: str, detector: Detector) -> AnnotatedVideo:
     still = Path(name).suffix.lower() in IMAGE_SUFFIXES
-    return AnnotatedVideo(path, detector.spec.threshold, min_span_s=0.0 if still else MIN_SPAN_S)
+    return AnnotatedVideo(path, detector.threshold, min_span_s=0.0 if still else MIN_SPAN_S)
 
 
 def _open_json(target: str | None, stack: ExitStack) -> IO[str] | None:

@@ -1,4 +1,5 @@
-"""`deepfake-edge inspect model.dfe`: what it is, what it expects, which output is fake, parity, size."""
+"""`deepfake-edge inspect model.dfe`: what it is, what it expects, which output is fake, parity, size; of an ensemble,
+all of that for each model."""
 
 from __future__ import annotations
 
@@ -7,35 +8,36 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.bundle import Bundle, read_bundle
-from deepfake_edge.cli.report import table
+from deepfake_edge.bundle import Bundle, Variant, read_bundle
+from deepfake_edge.cli.options import MODEL_HELP
+from deepfake_edge.cli.report import printable, table
+from deepfake_edge.recipe import recipe_of
 from deepfake_edge.spec import ModelSpec
 
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser("inspect", help="what a bundle is, expects and was proven to do")
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, help=MODEL_HELP)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what a bundle holds; nothing in it is run."""
-    bundle = read_bundle(arguments.bundle)
-    size = arguments.bundle.stat().st_size
-    if arguments.json:
-        print(json.dumps(_json(bundle, size), indent=1))
-        return 0
-    print(table([("name", bundle.name), ("sha256", bundle.sha256), ("size", f"{size / 1e6:.1f} MB")]))
-    print()
-    print(table(spec_rows(bundle.spec)))
-    for precision, variant in bundle.variants.items():
-        print(f"\n{precision}: backbone {len(variant.backbone) / 1e6:.1f} MB", end="")
-        print(f", head {len(variant.head) / 1e6:.2f} MB" if variant.head is not None else ", no head")
-        print(table([(f"  {key}", _plain(value)) for key, value in sorted(variant.parity.items())]))
-    print("\nmade with")
-    print(table([(f"  {key}", value) for key, value in sorted(bundle.provenance.items())]))
+    """Print what a bundle holds, or each bundle of an ensemble; nothing in it is run."""
+    recipe = recipe_of(arguments.bundle)
+    bundles = [(entry, read_bundle(entry.bundle)) for entry in recipe.entries]
+    threshold = recipe.decided_threshold([bundle.spec for _, bundle in bundles])
+    (first, alone), *others = bundles
+    if not others and threshold == alone.spec.threshold:
+        print(json.dumps(_json(alone, first.bundle), indent=1) if arguments.json else _text(alone, first.bundle))
+    elif arguments.json:
+        members = [{"weight": entry.weight, **_json(bundle, entry.bundle)} for entry, bundle in bundles]
+        print(json.dumps({"threshold": threshold, "members": members}, indent=1))
+    else:
+        print(f"an ensemble: the score is the weighted mean of {len(bundles)}, at or above {threshold:g} it is fake")
+        for entry, bundle in bundles:
+            print(f"\n--- weight {entry.weight:.3g}: {printable(str(entry.bundle))}\n{_text(bundle, entry.bundle)}")
     return 0
 
 
@@ -58,14 +60,43 @@ def spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     ]
 
 
-def _json(bundle: Bundle, size: int) -> dict[str, Any]:
+def _text(bundle: Bundle, path: Path) -> str:
+    lines = [
+        table([("name", bundle.name), ("sha256", bundle.sha256), ("size", f"{path.stat().st_size / 1e6:.1f} MB")]),
+        "",
+        table(spec_rows(bundle.spec)),
+    ]
+    for precision, variant in bundle.variants.items():
+        lines.append(f"\n{precision}: {_networks(variant)}")
+        lines.append(table([(f"  {key}", _plain(value)) for key, value in sorted(variant.parity.items())]))
+    lines += ["\nmade with", table([(f"  {key}", value) for key, value in sorted(bundle.provenance.items())])]
+    return "\n".join(lines)
+
+
+def _networks(variant: Variant) -> str:
+    head = None if variant.head is None else f"{len(variant.head) / 1e6:.2f} MB"
+    if variant.backbone is None:
+        text = f"one fused clip network, {head}: no part runs once a crop, every window runs the whole network"
+    else:
+        text = f"backbone {len(variant.backbone) / 1e6:.1f} MB, {f'head {head}' if head else 'no head'}"
+    return f"{text}; scores each frame of a window too" if variant.scores_frames else text
+
+
+def _json(bundle: Bundle, path: Path) -> dict[str, Any]:
     return {
         "name": bundle.name,
         "sha256": bundle.sha256,
-        "size_bytes": size,
+        "size_bytes": path.stat().st_size,
         "spec": bundle.spec.to_json(),
         "fake_output": bundle.spec.fake_output,
-        "variants": {name: {"parity": dict(item.parity)} for name, item in bundle.variants.items()},
+        "variants": {
+            name: {
+                "parity": dict(item.parity),
+                "fused": item.backbone is None,
+                "frame_scores": item.scores_frames,
+            }
+            for name, item in bundle.variants.items()
+        },
         "provenance": dict(bundle.provenance),
     }
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from deepfake_edge.choices import FINDERS, RUNTIMES
 from deepfake_edge.detector import Detector
+from deepfake_edge.recipe import recipe_of
+
+MODEL_HELP = "a .dfe made by `convert`, or a .json that names several and their weights"
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model and what decides how it runs."""
-    parser.add_argument("--model", required=True, type=Path, metavar="BUNDLE", help="a .dfe made by `convert`")
+    parser.add_argument("--model", required=True, type=Path, metavar="BUNDLE", help=MODEL_HELP)
     parser.add_argument(
         "--faces",
         default="auto",
@@ -38,3 +41,12 @@ def make_detector(arguments: argparse.Namespace) -> Detector:
         precision=arguments.precision,
         threads=arguments.threads,
     )
+
+
+def model_files(model: Path) -> list[Path]:
+    """Every file that a model is made of: a bundle, or an ensemble file and its bundles.
+
+    Raises:
+        BundleError: it is an ensemble file that cannot be read.
+    """
+    return [model, *(entry.bundle for entry in recipe_of(model).entries)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deepfake_edge.data import TrackVerdict, Verdict
+from deepfake_edge.data import Score, TrackVerdict, Verdict
 from deepfake_edge.detector import Detector
 from deepfake_edge.errors import DeepfakeEdgeError
 
@@ -30,10 +30,21 @@ def verdict_json(name: str, verdict: Verdict, detector: Detector) -> dict[str, A
         "faces_seen": verdict.faces_seen,
         "duration_s": round(verdict.duration_s, 3),
         "tracks": [_track_json(track) for track in verdict.tracks],
-        "model": {"name": detector.name, "sha256": detector.sha256, "variant": detector.precision},
+        "model": _model_json(detector),
         "runtime": verdict.runtime,
         "faces": verdict.finder,
         "timings_ms": {stage: round(value, 1) for stage, value in verdict.timings_ms.items()},
+    }
+
+
+def window_json(score: Score) -> dict[str, Any]:
+    """One window's score; `frame_scores` only where the model scores each frame too."""
+    frames = {"frame_scores": [_score(value) for value in score.frame_scores]} if score.frame_scores else {}
+    return {
+        "start_s": round(score.start_s, 3),
+        "end_s": round(score.end_s, 3),
+        "fake_score": _score(score.fake_score),
+        **frames,
     }
 
 
@@ -71,15 +82,23 @@ def _track_json(track: TrackVerdict) -> dict[str, Any]:
         "last_s": round(track.last_s, 3),
         "fake_score": _score(track.fake_score),
         "reason": track.reason,
-        "windows": [
-            {
-                "start_s": round(item.start_s, 3),
-                "end_s": round(item.end_s, 3),
-                "fake_score": _score(item.fake_score),
-            }
-            for item in track.scores
-        ],
+        "windows": [window_json(item) for item in track.scores],
     }
+
+
+def _model_json(detector: Detector) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": detector.name, "sha256": detector.sha256, "variant": detector.precision}
+    if detector.sha256 != detector.members[0].model.sha256:
+        result["members"] = [
+            {
+                "name": member.model.name,
+                "sha256": member.model.sha256,
+                "variant": member.model.precision,
+                "weight": round(member.weight, _DECIMALS),
+            }
+            for member in detector.members
+        ]
+    return result
 
 
 def _score(value: float | None) -> float | None:

@@ -15,10 +15,10 @@ from types import FrameType
 from typing import IO, Any
 
 from deepfake_edge.choices import open_live
-from deepfake_edge.cli.options import add_detector_arguments, make_detector
-from deepfake_edge.cli.report import verdict_json
+from deepfake_edge.cli.options import add_detector_arguments, make_detector, model_files
+from deepfake_edge.cli.report import verdict_json, window_json
 from deepfake_edge.cli.targets import refuse_overwriting
-from deepfake_edge.data import Moment, Score, Verdict
+from deepfake_edge.data import Moment, Verdict
 from deepfake_edge.detector import Detector
 from deepfake_edge.errors import SourceError
 from deepfake_edge.protocols import Viewer
@@ -58,12 +58,12 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Follow the source; returns 0 however it was stopped."""
     name = redact(arguments.source)
-    refuse_overwriting([arguments.json, arguments.annotate], [arguments.source, arguments.model])
+    refuse_overwriting([arguments.json, arguments.annotate], [arguments.source, *model_files(arguments.model)])
     with ExitStack() as stack:
         live = stack.enter_context(open_live(arguments.source))
         records = _open_records(arguments.json, stack)
         detector = stack.enter_context(make_detector(arguments))
-        threshold = detector.spec.threshold
+        threshold = detector.threshold
         viewers: list[Viewer] = []
         if arguments.annotate:
             viewers.append(stack.enter_context(AnnotatedVideo(arguments.annotate, threshold, _ANNOTATED_FPS)))
@@ -99,7 +99,7 @@ def _follow(
             for viewer in viewers:
                 viewer.show(moment)
             for score in moment.scores if records is not None else ():
-                _write(records, _score_json(score))
+                _write(records, {"track": score.track_id, **window_json(score)})
             if screen is not None and screen.closed:
                 live.stop()
         return session.verdict(complete=live.complete, incomplete_reason=live.incomplete_reason)
@@ -201,15 +201,6 @@ def _open_records(name: str | None, stack: ExitStack) -> IO[str] | None:
 
 def _write(records: IO[str] | None, record: dict[str, Any]) -> None:
     print(json.dumps(record, ensure_ascii=False, allow_nan=False), file=records, flush=True)
-
-
-def _score_json(score: Score) -> dict[str, Any]:
-    return {
-        "track": score.track_id,
-        "start_s": round(score.start_s, 3),
-        "end_s": round(score.end_s, 3),
-        "fake_score": round(score.fake_score, 6),
-    }
 
 
 def _seconds(text: str) -> float:

@@ -54,6 +54,34 @@ def test_what_is_written_is_read_back(path):
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("kind", [{"fused": True}, {"frame_outputs": "frame_outputs"}])
+def test_fused_networks_and_frame_outputs_are_written_and_read_back(tmp_path, kind):
+    wanted = bright_means_fake(frames=4, sample_fps=10.0, **kind)
+    write_bundle(wanted, tmp_path / "model.dfe")
+    found = read_bundle(tmp_path / "model.dfe")
+    assert found.variants == wanted.variants
+    assert found.golden.features.shape == wanted.golden.features.shape
+    variant = found.variants["fp32"]
+    assert (variant.backbone is None, variant.scores_frames) == ("fused" in kind, "frame_outputs" in kind)
+
+
+@pytest.mark.parametrize("change", [{"backbone": None, "head": None}, {"backbone": None}])
+def test_networks_that_do_not_go_with_the_golden_features_are_not_written(tmp_path, change):
+    bundle = bright_means_fake(frames=4, sample_fps=10.0)
+    variants = {"fp32": replace(bundle.variants["fp32"], **change)}
+    with pytest.raises(InvalidInput, match=r"neither|golden features"):
+        write_bundle(replace(bundle, variants=variants), tmp_path / "model.dfe")
+    assert not list(tmp_path.iterdir())
+
+
+def without(*names: str):
+    def edit(manifest, members) -> None:
+        for name in names:
+            del members[name], manifest["members"][name]
+
+    return edit
+
+
 def test_the_same_content_gives_the_same_bytes(path, tmp_path):
     again = tmp_path / "again.dfe"
     assert write_bundle(bright_means_fake(frames=4, sample_fps=10.0), again) == read_bundle(path).sha256
@@ -195,6 +223,13 @@ HUGE = (
         lambda manifest, members: members.update({"golden.npz": b""}),
         lambda manifest, members: members.update({"golden.npz": b"PK not a zip"}),
         compressed_golden,
+        without("fp32/backbone.onnx"),
+        without("fp32/backbone.onnx", "fp32/head.onnx"),
+        without("golden.npz"),
+        lambda manifest, members: members.update({"fp16/head.onnx": members["fp32/head.onnx"]}),
+        lambda manifest, members: members.update({"notes.txt": b"x"}),
+        golden_with(features=np.zeros((4, 0), np.float32)),
+        golden_with(outputs=np.zeros((4, 0), np.float32)),
         golden_with(windows=np.full((4, 4), 99, np.int64)),
         golden_with(windows=np.full((4, 4), -1, np.int64)),
         golden_with(features=np.full((4, 1), np.nan, np.float32)),

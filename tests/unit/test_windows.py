@@ -104,3 +104,23 @@ def test_windows_are_full_in_order_and_never_span_a_hole(steps, frames, fps, str
         assert end_s > previous_end
         assert np.diff(features).max(initial=0.0) <= 0.5 + 2 / fps
         previous_end = end_s
+
+
+def test_a_window_stands_until_the_next_is_overdue():
+    ring = WindowRing(ClipSpec(frames=2, sample_fps=10.0, stride=3), 1)
+    assert not ring.stands(0.0)
+    for index in range(2):
+        ring.push(index / 10, np.zeros(1, np.float32))
+    assert not ring.stands(0.1)
+    assert ring.due() is not None
+    # The next is due 3 slots later, at 0.4 s, and overdue by more than half a second from 1.0 s on.
+    assert [ring.stands(time_s) for time_s in (0.1, 0.4, 0.9, 1.0)] == [True, True, True, False]
+
+
+def test_nothing_stands_after_a_hole():
+    ring = WindowRing(ClipSpec(frames=1, sample_fps=0.5), 1)
+    ring.push(0.0, np.zeros(1, np.float32))
+    assert ring.due() is not None
+    assert ring.stands(1.0)
+    ring.push(4.0, np.zeros(1, np.float32))
+    assert not ring.stands(4.0)
