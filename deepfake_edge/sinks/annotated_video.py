@@ -76,7 +76,7 @@ class AnnotatedVideo:
         self._part: Path | None = _beside(self._path)
         try:
             self._codec = _first_that_works(self._part)
-        except MissingDependency:
+        except BaseException:
             self.abort()
             raise
         self._size = (0, 0)
