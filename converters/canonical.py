@@ -42,7 +42,7 @@ def canonical(model: Any, taken: Port, *given: Port) -> bytes:
     """
     onnx = workshop.onnx()
     graph = model.graph
-    constants = _constants(graph)
+    constants = constants_of(graph)
     inputs = [item.name for item in graph.input if item.name not in constants]
     title = given[0][0]
     if len(inputs) != 1 or len(graph.output) != len(given):
@@ -71,7 +71,8 @@ def operators(graph: bytes) -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
 
 
-def _constants(graph: Any) -> dict[str, Any]:
+def constants_of(graph: Any) -> dict[str, Any]:
+    """A graph's initializers and constant nodes as numpy arrays, by name."""
     numpy_helper = workshop.onnx().numpy_helper
     found = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     for node in graph.node:

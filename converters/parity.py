@@ -72,8 +72,7 @@ def reference(model: Any, parts: Cut, crops: Pixels, windows: NDArray[np.int64],
     windows go through the model's own layers, which meet a crop once, and as many as a budget of pixels allows
     through the model as a whole: that these agree is part of the parity figures.
     """
-    chosen = np.linspace(0, len(crops) - 1, _GOLDEN_CROPS).round().astype(int)
-    replayed = _golden_windows(windows.shape[1])
+    chosen, replayed = golden_windows(len(crops), windows.shape[1])
     windows = np.concatenate([windows, chosen[replayed]])
     features, by_cut = _by_cut(parts, crops, windows, spec)
     by_layers = by_cut if parts.original is None else _by_layers(parts.original, crops, windows, spec)
@@ -132,6 +131,18 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
     figures["tolerance"] = GATE
     _gate(stages)
     return figures
+
+
+def golden_windows(crops: int, frames: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which crops are kept, evenly spread, and windows over those that are kept.
+
+    Windows go forwards and backwards; around again where they have more frames.
+    """
+    chosen: NDArray[np.int64] = np.linspace(0, crops - 1, _GOLDEN_CROPS).round().astype(np.int64)
+    if frames == 1:
+        return chosen, np.arange(_GOLDEN_CROPS, dtype=np.int64)[:, None]
+    steps = np.arange(frames)
+    return chosen, (np.stack([steps, -1 - steps]) % _GOLDEN_CROPS).astype(np.int64)
 
 
 def spread_warning(figures: Mapping[str, Any]) -> str | None:
@@ -198,14 +209,6 @@ def _by_window(model: Model, features: Floats, windows: NDArray[np.int64]) -> tu
     given = [model.clip_and_frame_outputs(features[part]) for part in _batches(windows)]
     each = [frames for _, frames in given if frames is not None]
     return np.concatenate([clip for clip, _ in given]), np.concatenate(each) if each else None
-
-
-def _golden_windows(frames: int) -> NDArray[np.int64]:
-    """Forwards and backwards; around again where a window has more frames."""
-    if frames == 1:
-        return np.arange(_GOLDEN_CROPS, dtype=np.int64)[:, None]
-    steps = np.arange(frames)
-    return (np.stack([steps, -1 - steps]) % _GOLDEN_CROPS).astype(np.int64)
 
 
 def _whole_windows(windows: NDArray[np.int64], golden: int, spec: CropSpec) -> NDArray[np.int64]:
