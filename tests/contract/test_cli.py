@@ -20,6 +20,12 @@ from fakes import bright_means_fake
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     write_bundle(bright_means_fake(), folder / "model.dfe")
+    write_bundle(
+        bright_means_fake(frames=4, sample_fps=25.0, name="clip", fused=True, frame_outputs="frame_outputs"),
+        folder / "clip.dfe",
+    )
+    members = [{"bundle": "model.dfe", "weight": 1}, {"bundle": "clip.dfe", "weight": 3}]
+    (folder / "ensemble.json").write_text(json.dumps({"models": members, "threshold": 0.6}))
     for name, level in (("dark", 20), ("bright", 230)):
         cv2.imwrite(str(folder / f"{name}.png"), np.full((48, 64, 3), level, np.uint8))
     (folder / "garbage.mp4").write_bytes(bytes(range(256)) * 16)
@@ -233,3 +239,90 @@ def test_version(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith("deepfake-edge 0.")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A second of bright grey."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25.0, (64, 48))
+    for _ in range(25):
+        writer.write(np.full((48, 64, 3), 230, np.uint8))
+    writer.release()
+    return path
+
+
+def test_detect_with_an_ensemble_names_its_members(capsys, place, clip):
+    command = ("-q", "detect", clip, "--faces", "whole", "--json", "-", "--model", place / "ensemble.json")
+    code, out, _ = run(capsys, *command)
+    result = json.loads(out)
+    assert (code, result["label"]) == (0, "fake")
+    assert set(result["model"]) == {"name", "sha256", "variant", "members"}
+    members = result["model"]["members"]
+    assert [(member["name"], member["weight"]) for member in members] == [("bright", 0.25), ("clip", 0.75)]
+    assert set(members[0]) == {"name", "sha256", "variant", "weight"}
+    (track,) = result["tracks"]
+    assert set(track["windows"][0]) == {"start_s", "end_s", "fake_score"}
+
+
+def test_frame_scores_are_listed_where_the_model_gives_them(capsys, place, clip, tmp_path):
+    _, out, _ = run(capsys, "-q", "detect", clip, "--faces", "whole", "--json", "-", "--model", place / "clip.dfe")
+    (track,) = json.loads(out)["tracks"]
+    assert len(track["windows"]) == 22
+    for window in track["windows"]:
+        assert len(window["frame_scores"]) == 4
+        assert min(window["frame_scores"]) <= window["fake_score"] <= max(window["frame_scores"])
+    lines = tmp_path / "lines.jsonl"
+    command = ("watch", clip, "--faces", "whole", "--no-window", "--json", lines, "--model", place / "clip.dfe")
+    assert run(capsys, *command)[0] == 0
+    assert all(len(json.loads(line)["frame_scores"]) == 4 for line in lines.read_text().splitlines()[:-1])
+
+
+def test_no_file_of_an_ensemble_is_written_over(capsys, place, clip):
+    for name in ("ensemble.json", "clip.dfe"):
+        before = (place / name).read_bytes()
+        code, _, err = run(capsys, "detect", clip, "--model", place / "ensemble.json", "--json", place / name)
+        assert (code, "by this very command" in err) == (1, True)
+        assert (place / name).read_bytes() == before
+
+
+def test_inspect_says_what_a_fused_network_costs(capsys, place):
+    _, out, _ = run(capsys, "inspect", place / "clip.dfe")
+    assert "one fused clip network" in out
+    assert "every window runs the whole network" in out
+    assert "scores each frame of a window too" in out
+    _, out, _ = run(capsys, "inspect", "--json", place / "clip.dfe")
+    variant = json.loads(out)["variants"]["fp32"]
+    assert (variant["fused"], variant["frame_scores"]) == (True, True)
+
+
+def test_inspect_shows_every_member_of_an_ensemble(capsys, place):
+    code, out, _ = run(capsys, "inspect", place / "ensemble.json")
+    assert code == 0
+    for words in ("weighted mean of 2, at or above 0.6", "weight 0.25", "model.dfe", "weight 0.75", "clip.dfe"):
+        assert words in out
+    _, out, _ = run(capsys, "inspect", "--json", place / "ensemble.json")
+    result = json.loads(out)
+    assert (result["threshold"], [member["weight"] for member in result["members"]]) == (0.6, [0.25, 0.75])
+
+
+def test_verify_replays_every_member_of_an_ensemble(capsys, place, tmp_path):
+    code, out, _ = run(capsys, "verify", "--json", place / "ensemble.json")
+    result = json.loads(out)
+    assert (code, result["passed"], len(result["members"])) == (0, True, 2)
+    assert [member["features_max_diff"] is None for member in result["members"]] == [False, True]
+    bundle = bright_means_fake()
+    bundle.golden.outputs[1] += 0.001
+    write_bundle(bundle, tmp_path / "changed.dfe")
+    members = [{"bundle": str(place / "clip.dfe"), "weight": 1}, {"bundle": "changed.dfe", "weight": 1}]
+    (tmp_path / "ensemble.json").write_text(json.dumps({"models": members}))
+    code, out, _ = run(capsys, "verify", tmp_path / "ensemble.json")
+    assert (code, "True" in out, "False" in out) == (1, True, True)
+
+
+def test_an_ensemble_file_that_is_wrong_is_one_line(capsys, place, tmp_path):
+    (tmp_path / "ensemble.json").write_text('{"models": [{"bundle": "a.dfe", "weight": -1}]}')
+    for command in (("detect", place / "dark.png", "--model"), ("inspect",), ("verify",)):
+        code, out, err = run(capsys, *command, tmp_path / "ensemble.json")
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "models[0].weight: wanted a number" in err
