@@ -78,7 +78,7 @@ def _export(function: Callable[[Any], Any], taken: _Port, *given: _Port) -> byte
         outputs = tf.nest.flatten(function(value))
         return [tf.identity(item, name=port.name) for item, port in zip(outputs, given, strict=True)]
 
-    traced = tf.function(named, input_signature=signature)
+    traced = tf.function(named, input_signature=signature, autograph=False)
     nchw = [f"{taken.name}:0"] if taken.traced != taken.shape else None
     with told(f"the exporter fails on the part that gives {given[0].name}"), workshop.quiet():
         model, _ = exporter.convert.from_function(
@@ -88,24 +88,28 @@ def _export(function: Callable[[Any], Any], taken: _Port, *given: _Port) -> byte
             inputs_as_nchw=nchw,
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
+        _bind(model, traced.get_concrete_function(*signature).graph.captures)
         graph = canonical(model, (taken.name, taken.shape), *((port.name, port.shape) for port in given))
     _refuse_loops(graph, given[0].name)
     return graph
 
 
+def _bind(model: Any, captures: Any) -> None:
+    """Give the model the arrays that layers hold outside of their weights, which the exporter leaves as inputs."""
+    inputs = {item.name for item in model.graph.input}
+    for held, placeholder in captures:
+        if placeholder.name in inputs:
+            model.graph.initializer.append(workshop.onnx().numpy_helper.from_array(held.numpy(), placeholder.name))
+
+
 def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
-    """erfc(x) = 1 - erf(x), of which the exporter knows the second: it is in the exact GELU."""
-    erf = context.make_node("Erf", node.input, shapes=node.output_shapes, dtypes=node.output_dtypes)
+    """The exact GELU's erfc(x) = 1 - erf(x), of which the exporter knows the second only."""
+    kind = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    outputs = list(node.output)
+    erf = context.make_node("Erf", node.input, **kind)
     one = context.make_const(f"{name}_one", np.array(1.0, np.float32))
     context.remove_node(name)
-    context.make_node(
-        "Sub",
-        [one.output[0], erf.output[0]],
-        name=name,
-        outputs=node.output,
-        shapes=node.output_shapes,
-        dtypes=node.output_dtypes,
-    )
+    context.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, **kind)
 
 
 @contextmanager

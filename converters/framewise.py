@@ -92,7 +92,9 @@ def _plain(layer: Any, axes: tuple[int | None, ...]) -> Callable[[Any], Any] | N
     if kind in ("Flatten", "Reshape") and None not in axes and getattr(layer, "data_format", None) != "channels_first":
         return lambda value: tensorflow().reshape(value, (-1, *axes))
     if is_recurrent(layer) and not objections(layer):
-        recurrence = read_recurrence(layer)
+        # Weights can be read outside of a trace only.
+        with tensorflow().init_scope():
+            recurrence = read_recurrence(layer)
         return lambda value: recurrence.run(recurrence.project(value))
     return None
 

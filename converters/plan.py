@@ -28,10 +28,10 @@ _HEAD_STEPS = frozenset({
     "GlobalAveragePooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", "GroupNormalization",
     "Identity", "LayerNormalization", "LeakyReLU", "Matmul", "Max", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D",
     "Maximum", "Mean", "Minimum", "MultiHeadAttention", "Multiply", "Negative", "Normalization", "PReLU", "Permute",
-    "RMSNormalization", "ReLU", "Relu", "RepeatVector", "Rescaling", "Reshape", "SeparableConv1D", "SeparableConv2D",
-    "Sigmoid", "Silu", "Softmax", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Sqrt", "Square",
-    "Squeeze", "Stack", "Subtract", "Sum", "Tanh", "TimeDistributed", "Transpose", "TrueDivide", "UnitNormalization",
-    "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
+    "RMSNormalization", "RNN", "ReLU", "Relu", "RepeatVector", "Rescaling", "Reshape", "SeparableConv1D",
+    "SeparableConv2D", "Sigmoid", "Silu", "Softmax", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Sqrt",
+    "Square", "Squeeze", "Stack", "Subtract", "Sum", "Tanh", "TimeDistributed", "Transpose", "TrueDivide",
+    "UnitNormalization", "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D",
 })  # fmt: skip
 # A Masking layer, and what Keras computes its mask with: objected to elsewhere, and once.
 MASKING = frozenset({"Masking", "NotEqual", "Any"})
