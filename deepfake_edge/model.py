@@ -19,6 +19,8 @@ NetworkFactory: TypeAlias = Callable[[bytes, str], Network]
 """(serialised ONNX, name for messages) -> Network."""
 
 _EPSILON = 1e-7
+# 256 MiB: 85 crops of 512 x 512 in a fused clip network.
+_MAX_WINDOW_NUMBERS = 1 << 26
 
 
 class Model:
@@ -137,6 +139,11 @@ class Model:
         if self._backbone is not None:
             _check_ports(self._backbone, (None, 3, size, size), 1, "backbone")
             features = _columns(self._backbone, "backbone")
+        if frames * features > _MAX_WINDOW_NUMBERS:
+            raise BundleError(
+                f"window: {frames} crops of {features} numbers each are {frames * features}, more than "
+                f"{_MAX_WINDOW_NUMBERS}: no device keeps that for every face"
+            )
         if self._head is None:
             if frames != 1 or features != classes:
                 raise BundleError(f"backbone: {features} outputs for {frames} frames and {classes} classes, no head")

@@ -57,7 +57,7 @@ class Recipe:
         if len(found) > 1:
             raise InvalidInput(
                 f"threshold: the members have {', '.join(f'{value:g}' for value in found)}, and an ensemble needs one; "
-                'write an ensemble.json with "models" and "threshold"'
+                'say which in an ensemble file: {"models": [...], "threshold": 0.5}'
             )
         return found[0]
 

@@ -92,3 +92,10 @@ def test_a_network_that_does_not_fit_is_refused(variant, match):
     bundle = bright_means_fake(frames=2, sample_fps=10.0, fused=True)
     with pytest.raises(BundleError, match=match):
         Model(replace(bundle, variants={"fp32": variant}), "fp32", network)
+
+
+def test_a_window_too_large_to_keep_is_refused_before_anything_is_kept():
+    bundle = bright_means_fake(frames=1024, sample_fps=10.0, fused=True)
+    wide = replace(bundle.spec, crop=replace(bundle.spec.crop, size_px=4096))
+    with pytest.raises(BundleError, match="no device keeps that"):
+        Model(replace(bundle, spec=wide), "fp32", network)
