@@ -26,8 +26,9 @@ OUTSIDE = [
 FOREIGN = [
     "assets/layers/string_lookup/vocabulary.txt", "assets/", "evil.py", "__init__.py", "config.yaml", "model.pkl",
     "model.weights.npz", "CONFIG.JSON", "config.json ", " config.json", "config.json\x00", "config.json/",
-    "Config.json", "model.weights.h5.bak", "__MACOSX/._config.json", "conﬁg.json", "config\u200b.json", "\x1b[31mconfig.json",
-    "m\u00f6del.h5", "metadata.json.json",
+    "Config.json", "model.weights.h5.bak", "__MACOSX/._config.json", "conﬁg.json", "config\u200b.json",
+    "\x1b[31mconfig.json", "m\u00f6del.h5",
+    "metadata.json.json",
 ]  # fmt: skip
 
 
@@ -141,12 +142,12 @@ def harmless_bytes(data: bytes) -> set[int]:
 
 def flipped(base: Base, number: int, target: Target) -> bytes:
     data = bytearray(base.archive.read_bytes())
-    dice = random.Random(1000 + number)
     directory = int.from_bytes(data[-6:-2], "little")
     # Every other flip goes into the directory, which is small.
     first = directory if number % 2 else 0
-    place = dice.choice(sorted(set(range(first, len(data))) - harmless_bytes(bytes(data))))
-    data[place] ^= 1 << dice.randrange(8)
+    dice = random.Random(1000)
+    places = dice.sample(sorted(set(range(first, len(data))) - harmless_bytes(bytes(data))), MUTANTS)
+    data[places[number]] ^= 1 << number % 8
     return bytes(data)
 
 
