@@ -132,12 +132,11 @@ def _differences(own: _Layer, stored: _Layer) -> list[str]:
     (title, wanted), (source, found) = own, stored
     if len(wanted) != len(found):
         return [f"{title}: wanted {_shapes(wanted)}, found {_shapes(found)} in {source}"]
-    unlike = [
+    return [
         f"{title}, weight {place}: wanted {a.shape} {a.name}, found {b.shape} {b.name} in {source}"
         for place, (a, b) in enumerate(zip(wanted, found, strict=True))
         if a.shape != b.shape or a.name != b.name
     ]
-    return unlike
 
 
 def _shapes(weights: Sequence[_Weight]) -> str:

@@ -38,12 +38,8 @@ def load_weights(model: Any, path: Path, kind: Literal["weights", "legacy"], *, 
         ConversionError: they do not fit; carries every mismatch. The model is of no use then.
     """
     lost: list[str] = []
-    reasons: list[str]
     with told(f"{source}: its weights cannot be read"), workshop.quiet(), workshop.h5py().File(path, "r") as file:
-        if kind == "legacy":
-            reasons = _load_legacy(model, file, lost)
-        else:
-            reasons = _load_tree(model, file, lost)
+        reasons = (_load_legacy if kind == "legacy" else _load_tree)(model, file, lost)
     if reasons:
         raise ConversionError(f"{source}: its weights are not those of {into}:", reasons)
     if lost:
@@ -58,7 +54,7 @@ def listed(shapes: Sequence[tuple[int, ...]]) -> str:
 def _load_legacy(model: Any, file: Any, lost: list[str]) -> list[str]:
     pairs, reasons = pairs_of_layers(model, file)
     if reasons:
-        return reasons
+        return list(reasons)
     for variable, dataset in pairs:
         variable.assign(dataset[()])
     lost += [f"{variable.path} {tuple(variable.shape)}" for variable, stored in pairs if not _same(variable, stored)]
@@ -109,7 +105,7 @@ def _datasets(file: Any) -> dict[str, Any]:
 
     def visit(name: str, item: Any) -> None:
         parts = _parts(name)
-        if isinstance(item, h5py.Dataset) and parts[0] not in _OF_TRAINING and not parts[-3:-2] == [_DICE]:
+        if isinstance(item, h5py.Dataset) and parts[0] not in _OF_TRAINING and parts[-3:-2] != [_DICE]:
             place = "/".join(parts)
             if place in found:
                 raise ConversionError(f"{place} is stored twice")
