@@ -3,7 +3,8 @@
     python -m deepfake_edge.benchmarks.streaming model.keras model.dfe clip.mp4 [--faces FINDER]
 
 The two take turns, so that the machine's mood meets both alike. The push includes finding the face, tracking,
-cropping, backbone and head; `predict` is given crops that are ready. Needs the `convert` extra.
+cropping, backbone and head; `predict` is given crops that are ready. Keras loads the model in this process, without
+the converter's care: for a model of your own. Needs the `convert` extra.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_edge.choices import open_source
-from deepfake_edge.converters.keras_file import identify
-from deepfake_edge.converters.read import read_model
+from deepfake_edge.converters.failures import told
 from deepfake_edge.data import Floats, Frame
 from deepfake_edge.detector import Detector
 from deepfake_edge.errors import DeepfakeEdgeError, InvalidInput
 from deepfake_edge.model import fake_scores
 from deepfake_edge.preprocess import crop_batch
 from deepfake_edge.session import Session
+from deepfake_edge.training import workshop
 
 _PUSHES_A_TURN = 15
 
@@ -62,7 +63,8 @@ def measure(keras: Path, bundle: Path, clip: Path, *, faces: str, turns: int) ->
         ConversionError: `keras` is no model that can be loaded.
         InvalidInput: the clip shows no face long enough to fill a window.
     """
-    model = read_model(identify(keras), None, {}).model
+    with workshop.quiet(), told(f"{keras}: Keras cannot load it"):
+        model = workshop.keras().saving.load_model(keras, compile=False)
     with Detector(bundle, faces=faces) as detector, detector.session() as session:
         frames = _endless(clip, detector)
         crops = _fill(session, frames, detector)

@@ -1,7 +1,8 @@
-"""The workshop: a trained Keras model becomes a bundle. Importing this loads no TensorFlow; converting does."""
+"""The workshop: a trained model becomes a bundle. Nothing here loads TensorFlow into the caller's process."""
 
 from __future__ import annotations
 
 from deepfake_edge.converters.convert import ConversionReport, ConvertOptions, convert
+from deepfake_edge.converters.sandbox import Limits
 
-__all__ = ["ConversionReport", "ConvertOptions", "convert"]
+__all__ = ["ConversionReport", "ConvertOptions", "Limits", "convert"]

@@ -1,27 +1,38 @@
-"""From a Keras file to a bundle: read, cut, export, prove, write. All of it or nothing."""
+"""From a model file to a bundle: check, open, export, prove, write. All of it or nothing.
+
+This is the parent: it never loads TensorFlow. What touches the file's content beyond plain checks happens in a
+`Sandbox`, and what comes out of that is checked again.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepfake_edge.bundle import Bundle, Variant, write_bundle
 from deepfake_edge.converters import parity
-from deepfake_edge.converters.canonical import operators
-from deepfake_edge.converters.cut import Cut, cut
-from deepfake_edge.converters.export import Networks, export, moved_transposes
+from deepfake_edge.converters.export import Networks
 from deepfake_edge.converters.failures import told
-from deepfake_edge.converters.keras_file import KerasFile, identify
-from deepfake_edge.converters.read import Loaded, read_model
+from deepfake_edge.converters.family_option import parse_family
+from deepfake_edge.converters.fit import Fit, LabelledClip, compare_fits, fit_warning
+from deepfake_edge.converters.intake import take
+from deepfake_edge.converters.sandbox import Limits, Sandbox
+from deepfake_edge.converters.source_file import SourceFile
 from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
-from deepfake_edge.errors import InvalidInput
+from deepfake_edge.converters.truth_file import load_truth
+from deepfake_edge.converters.worker import BACKBONE, CROPS, HEAD, TRUTH
+from deepfake_edge.errors import BundleError, ConversionError, InvalidInput
+from deepfake_edge.onnx_wire import check_onnx
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training.face_crops import make_crops
+from deepfake_edge.training.families import FAMILIES
 
 _TOOLS = ("deepfake-edge", "keras", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 
@@ -31,11 +42,15 @@ class ConvertOptions:
     """How to convert.
 
     Attributes:
-        family: the architecture; None lets the file's own structure tell.
+        family: the architecture, `NAME` or `NAME:size=value,...`; None lets the file's own structure tell.
         name: the model's name; None takes the file's, without its suffix.
         calibration: a clip, picture or face crop, or a folder of them, to prove parity on; None takes
             variations of a photograph.
         overrides: spec values, key to text (`{"sample_fps": "25"}`).
+        fused: convert a clip model whole, without a cut; every verdict then runs the whole clip.
+        trust_source: accept a SavedModel, which is a program.
+        checks: labelled clips to hold the finished bundle against; see `fit`.
+        limits: what the conversion process may use.
         progress: is told what is being done, one line at a time.
     """
 
@@ -43,6 +58,10 @@ class ConvertOptions:
     name: str | None = None
     calibration: Path | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    fused: bool = False
+    trust_source: bool = False
+    checks: tuple[LabelledClip, ...] = ()
+    limits: Limits = Limits()
     progress: Callable[[str], None] | None = None
 
 
@@ -56,10 +75,12 @@ class ConversionReport:
         name: the model's name.
         spec: what the model expects.
         spec_origin: where each value of it came from.
-        parity: figures of the comparison with Keras.
+        parity: figures of the comparison with the source.
         operators: per network, how many nodes of each operator.
+        fits: how each reading of the spec fits the labelled clips, best first; empty without clips.
         warnings: what a user should know.
         seconds: wall time of each stage.
+        peak_memory_bytes: the most that the conversion process held.
     """
 
     path: Path
@@ -69,8 +90,10 @@ class ConversionReport:
     spec_origin: Mapping[str, str]
     parity: Mapping[str, Any]
     operators: Mapping[str, Mapping[str, int]]
+    fits: tuple[Fit, ...]
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
+    peak_memory_bytes: int
 
     def spec_rows(self) -> list[tuple[str, str, str]]:
         """Each value of the spec with where it came from, for people."""
@@ -78,49 +101,86 @@ class ConversionReport:
 
 
 def convert(source: Path, output: Path, options: ConvertOptions | None = None) -> ConversionReport:
-    """Convert a Keras model into a bundle.
+    """Convert a model into a bundle.
 
     Args:
-        source: a .keras model, or with a family a .keras, .weights.h5 or Keras 2 .h5 file of weights.
+        source: a .keras or .h5 model, weights of a named family, a .onnx file, or a SavedModel's folder.
         output: the bundle; written only when parity holds, an existing one stays as it was until then.
         options: see `ConvertOptions`.
     Raises:
-        ConversionError: the model cannot be converted, or does not say what Keras says; carries every reason.
+        ConversionError: the model cannot be converted, or does not say what the source says; carries every reason.
         InvalidInput: an option is wrong.
         MissingDependency: the `convert` extra is not installed.
-        SourceError: a calibration file cannot be read.
+        SourceError: a calibration file or labelled clip cannot be read.
         BundleError: the bundle cannot be written.
     """
     options = options or ConvertOptions()
     source, output = Path(source), Path(output)
     _check_output(output, source)
     given = parse_overrides(options.overrides)
+    if options.family is not None:
+        parse_family(options.family)
     clock = _Clock(options.progress)
-    with clock.stage("reading", f"reading {source.name}"):
-        file = identify(source)
-        loaded = read_model(file, options.family, options.overrides)
-    with clock.stage("cutting", "cutting"):
-        parts = _cut(loaded, given)
-        spec, origin = settle(loaded.family, loaded.how, _measured(parts), given)
-    with clock.stage("export", "exporting to ONNX"):
-        networks = export(parts)
-    with clock.stage("crops", "preparing face crops"):
-        crops = make_crops(spec.crop, spec.clip, options.calibration)
-    todo = f"running Keras on {len(crops.crops)} crops and {len(crops.windows)} windows"
-    with clock.stage("keras", todo), told("Keras fails on real face crops"):
-        truth = parity.reference(loaded.model, parts, crops.crops, crops.windows, spec.crop)
-    with clock.stage("parity", "comparing the converted model with Keras"):
+    with Sandbox(options.limits, options.progress) as sandbox:
+        with clock.stage("checking", f"checking {source.name}"):
+            file, order = take(
+                source, sandbox.folder, family=options.family, given=given, fused=options.fused,
+                trust_source=options.trust_source,
+            )  # fmt: skip
+        with clock.stage("opening", f"opening {source.name}"):
+            opened = sandbox.ask("open", order=asdict(order))
+            spec, origin = _settled(opened, given)
+        with clock.stage("export", "exporting to ONNX"):
+            exported = sandbox.ask("export")
+            networks, counts = _networks(sandbox.folder, exported)
+        with clock.stage("crops", "preparing face crops"):
+            crops = make_crops(spec.crop, spec.clip, options.calibration)
+            np.savez(sandbox.folder / CROPS, crops=crops.crops, windows=crops.windows)
+        todo = f"running the source on {len(crops.crops)} crops and {len(crops.windows)} windows"
+        with clock.stage("reference", todo):
+            last = sandbox.ask("reference", crop=asdict(spec.crop))
+            with told("what the conversion process says of the source cannot be read"):
+                truth = load_truth(sandbox.folder / TRUTH)
+    with clock.stage("parity", "comparing the converted model with the source"):
         name = options.name or _stem(source)
         draft = Bundle(name, spec, _variants(networks, {}), truth.golden, _provenance(file))
         figures = parity.compare(draft, truth, crops)
+    fits: tuple[Fit, ...] = ()
+    if options.checks:
+        with clock.stage("labelled clips", f"trying {len(options.checks)} labelled clips"):
+            fits = compare_fits(draft, options.checks)
     with clock.stage("writing", f"writing {output.name}"):
         bundle = Bundle(name, spec, _variants(networks, figures), truth.golden, _provenance(file))
         sha256 = write_bundle(bundle, output)
-    warnings = (*loaded.warnings, *crops.warnings, *_warnings(networks, figures))
-    counts = {"backbone": operators(networks.backbone)}
-    if networks.head is not None:
-        counts["head"] = operators(networks.head)
-    return ConversionReport(output, sha256, name, spec, origin, figures, counts, warnings, clock.seconds)
+    warnings = [*map(str, opened["warnings"]), *crops.warnings]
+    more = (parity.spread_warning(figures), fit_warning(fits) if fits else None)
+    warnings += [text for text in more if text is not None]
+    if exported.get("transposed"):
+        warnings.append("the backbone still begins with a transposition, which costs time on every crop")
+    return ConversionReport(
+        output, sha256, name, spec, origin, figures, counts, fits, tuple(warnings), clock.seconds,
+        int(last["peak_memory_bytes"]),
+    )  # fmt: skip
+
+
+def _settled(opened: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[ModelSpec, Mapping[str, str]]:
+    family = opened["family"]
+    return settle(None if family is None else FAMILIES[family], opened["how"], opened["measured"], opened["pixels"], given)
+
+
+def _networks(folder: Path, exported: Mapping[str, Any]) -> tuple[Networks, dict[str, Mapping[str, int]]]:
+    """The networks that came back, each checked as a device would check it."""
+    graphs: dict[str, bytes] = {}
+    counts: dict[str, Mapping[str, int]] = {}
+    for part, name in (("backbone", BACKBONE), ("head", HEAD)):
+        if not exported.get(part):
+            continue
+        try:
+            graphs[part] = (folder / name).read_bytes()
+            counts[part] = check_onnx(graphs[part], name)
+        except (OSError, BundleError) as error:
+            raise ConversionError(f"the exported {part} is refused: {error}") from error
+    return Networks(graphs.get("backbone"), graphs.get("head")), counts
 
 
 def _check_output(output: Path, source: Path) -> None:
@@ -151,24 +211,11 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def _cut(loaded: Loaded, given: Mapping[str, Any]) -> Cut:
-    frames, size_px = given.get("frames"), given.get("size_px")
-    if loaded.family is not None:
-        frames = loaded.family.spec.clip.frames if frames is None else frames
-        size_px = loaded.family.spec.crop.size_px if size_px is None else size_px
-    return cut(loaded.model, frames, size_px)
-
-
-def _measured(parts: Cut) -> Mapping[str, Any]:
-    activation = "softmax" if parts.outputs == 2 else "sigmoid"
-    return {"size_px": parts.size_px, "frames": parts.frames, "activation": activation}
-
-
 def _variants(networks: Networks, figures: Mapping[str, Any]) -> Mapping[str, Variant]:
     return {"fp32": Variant(networks.backbone, networks.head, figures)}
 
 
-def _provenance(file: KerasFile) -> Mapping[str, str]:
+def _provenance(file: SourceFile) -> Mapping[str, str]:
     return {"source_sha256": file.sha256, **{tool: _version(tool) for tool in _TOOLS}}
 
 
@@ -177,16 +224,6 @@ def _version(tool: str) -> str:
         return metadata.version(tool)
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _warnings(networks: Networks, figures: Mapping[str, Any]) -> list[str]:
-    warnings = []
-    spread = parity.spread_warning(figures)
-    if spread is not None:
-        warnings.append(spread)
-    if moved_transposes(networks.backbone):
-        warnings.append("the backbone still begins with a transposition, which costs time on every crop")
-    return warnings
 
 
 def _stem(source: Path) -> str:

@@ -1,13 +1,18 @@
-"""A file becomes a Keras model and what is known of it: its family, or nothing."""
+"""A checked copy of a file becomes a Keras model and what is known of it: its family, or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from deepfake_edge.converters.failures import last_line, told
-from deepfake_edge.converters.keras_file import KerasFile, foreign_layers, named_for_keras
+from deepfake_edge.converters.allowed import cleaned, objections
+from deepfake_edge.converters.failures import last_line
+from deepfake_edge.converters.family_option import Sizes, parse_family, with_given
+from deepfake_edge.converters.hdf5 import check_hdf5, hdf5_kind, read_model_config
+from deepfake_edge.converters.order import Order
+from deepfake_edge.converters.rebuild import build_model
 from deepfake_edge.converters.signature import Line, signature
 from deepfake_edge.converters.steps import graph_of
 from deepfake_edge.converters.weights import listed, load_weights
@@ -24,87 +29,135 @@ class Loaded:
 
     Attributes:
         model: the Keras model.
+        whole: computes what the source itself says of float32 channels-last inputs; None: the model is the source.
         family: the family it belongs to; None when it is of none.
-        sizes: the size arguments with which that family's `build` gives its structure.
         how: how the family is known, in words.
         warnings: what a user should know.
     """
 
     model: Any
+    whole: Callable[[Any], Any] | None
     family: Family | None
-    sizes: Mapping[str, int]
     how: str
     warnings: tuple[str, ...] = ()
 
 
-def read_model(file: KerasFile, family: str | None, overrides: Mapping[str, str]) -> Loaded:
-    """Load a file.
+def read_model(copy: Path, order: Order, progress: Callable[[str], None]) -> Loaded:
+    """Load a copy.
 
     Args:
-        file: a recognised file.
-        family: its architecture, where the user names it.
-        overrides: spec values of the user's; `frames` and `size_px` are sizes to build a family with.
+        copy: an archive's weights, an HDF5 file or a SavedModel's folder, in the process's own folder.
+        order: what it is, and what the user says of it.
+        progress: is told what is being done.
     Raises:
-        InvalidInput: there is no such family.
+        InvalidInput: an option is wrong.
         ConversionError: it cannot be loaded safely, or is not what it should be.
     """
-    if family is not None and family not in FAMILIES:
-        raise InvalidInput(f"family: wanted one of {', '.join(FAMILIES)}, got {family!r}")
+    named = None if order.family is None else parse_family(order.family)
+    if order.kind == "saved_model":
+        return _from_saved_model(copy, order, named, progress)
+    check_hdf5(copy)
+    kind = "weights" if order.kind == "archive" else hdf5_kind(copy)
+    config, notes = order.config, order.notes
+    if order.kind == "hdf5":
+        found = read_model_config(copy)
+        config, notes = usable_config(found, order.title, named is not None) if found is not None else (None, ())
+    progress("starting TensorFlow")
     workshop.keras()
-    known = FAMILIES[family] if family is not None else None
-    if file.kind == "archive":
-        return _from_archive(file, known, overrides)
-    if known is None:
-        what = "weights only" if file.kind == "weights" else "in Keras 2's format, of which only the weights are read"
+    progress("loading the model")
+    if config is not None:
+        return _from_config(config, copy, kind, order, named)
+    if named is None:
         raise ConversionError(
-            f"{file.path}: is {what}; name the architecture: --family {' or --family '.join(FAMILIES)}"
+            f"{order.title}: holds weights only; name the architecture: --family {' or --family '.join(FAMILIES)}"
         )
-    return _into_family(file, known, overrides, ())
+    family, sizes = named[0], with_given(*named, order.given)
+    model = _built(family, sizes)
+    load_weights(model, copy, kind, source=order.title, into=family.name)
+    return Loaded(model, None, family, f"--family {family.name}, every weight of the file in its place", notes)
 
 
-def _from_archive(file: KerasFile, known: Family | None, overrides: Mapping[str, str]) -> Loaded:
-    foreign = foreign_layers(file.config or {})
-    if foreign and known is None:
-        raise ConversionError(f"{file.path}: holds layers that are not Keras's own; they are never run:", foreign)
-    if foreign and known is not None:
-        note = f"the file holds {'; '.join(foreign)}: its weights went into the family's own architecture instead"
-        return _into_family(file, known, overrides, (note,))
-    keras = workshop.keras()
-    with (
-        told(f"{file.path}: Keras cannot load it"),
-        workshop.quiet(),
-        named_for_keras(file.path, file.kind) as named,
-    ):
-        model = keras.saving.load_model(named, compile=False, safe_mode=True)
-    if known is None:
-        found = recognise(model)
-        if found.family is None or "classes" in overrides:
-            return found
-        return replace(found, warnings=(_unconfirmed(found.family),))
-    graph_of(model)
-    sizes = known.sizes(model)
-    built = known.build(**(sizes or {}))
-    differences = _differences(signature(built), signature(model))
-    if differences:
-        raise ConversionError(
-            f"{file.path}: is not a {known.name}; leave --family away and give what it expects with --spec:",
-            differences,
-        )
-    return Loaded(model, known, sizes or {}, f"--family {known.name}, and its structure agrees")
+def usable_config(
+    config: Mapping[str, Any], title: str, has_family: bool
+) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+    """What Keras may see of a configuration, and notes; nothing of one that holds more than Keras's own layers.
+
+    Raises:
+        ConversionError: there is no family either, that the weights could go into; carries every objection.
+    """
+    found = objections(config)
+    if not found:
+        return cleaned(config), ()
+    if not has_family:
+        raise ConversionError(f"{title}: holds what is never run or loaded:", found)
+    return None, (f"the file holds {'; '.join(found)}: its weights went into the family's own architecture instead",)
 
 
-def recognise(model: Any) -> Loaded:
+def recognise(model: Any) -> tuple[Family, Sizes] | None:
     """Find the family that a model has the structure of, whatever its sizes. Raises ConversionError: see `graph_of`."""
     found = signature(model)
     for family in FAMILIES.values():
         sizes = family.sizes(model)
         if sizes is not None and _structure(family, sizes) == found:
-            listing = ", ".join(f"{key}={value}" for key, value in sizes.items())
-            return Loaded(model, family, sizes, f"family {family.name}, recognised by its structure ({listing})")
-    return Loaded(model, None, {}, "of no family that is known here")
+            return family, sizes
+    return None
 
 
-def _structure(family: Family, sizes: Mapping[str, int]) -> tuple[Line, ...] | None:
+def _from_config(
+    config: Mapping[str, Any], copy: Path, kind: Any, order: Order, named: tuple[Family, Sizes] | None
+) -> Loaded:
+    model = build_model(config)
+    load_weights(model, copy, kind, source=order.title, into="the model that the file describes")
+    graph_of(model)
+    if named is not None:
+        family, given = named
+        sizes = {**(family.sizes(model) or {}), **given}
+        differences = _differences(signature(_built(family, sizes)), signature(model))
+        if differences:
+            raise ConversionError(
+                f"{order.title}: is not a {family.name}; leave --family away and give what it expects with --spec:",
+                differences,
+            )
+        return Loaded(model, None, family, f"--family {family.name}, and its structure agrees", order.notes)
+    known = recognise(model)
+    if known is None:
+        return Loaded(model, None, None, "of no family that is known here", order.notes)
+    family, sizes = known
+    listing = ", ".join(f"{key}={value}" for key, value in sizes.items())
+    how = f"family {family.name}, recognised by its structure ({listing})"
+    loaded = Loaded(model, None, family, how, order.notes)
+    return loaded if "classes" in order.given else replace(loaded, warnings=(*order.notes, _unconfirmed(family)))
+
+
+def _from_saved_model(
+    folder: Path, order: Order, named: tuple[Family, Sizes] | None, progress: Callable[[str], None]
+) -> Loaded:
+    if named is None:
+        raise ConversionError(
+            f"{order.title}: a SavedModel does not show its layers; name the architecture that its variables belong "
+            f"to: --family {' or --family '.join(FAMILIES)}"
+        )
+    progress("starting TensorFlow")
+    workshop.keras()
+    progress("loading the model")
+    from deepfake_edge.converters.saved_model import fill, read_saved_model
+
+    source = read_saved_model(folder)
+    family, sizes = named[0], with_given(*named, order.given)
+    model = _built(family, sizes)
+    fill(model, source.weights)
+    how = f"--family {family.name}, every variable of the SavedModel in its place"
+    return Loaded(model, source.function, family, how, order.notes)
+
+
+def _built(family: Family, sizes: Sizes) -> Any:
+    try:
+        return family.build(**sizes)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"family {family.name} cannot be built with {dict(sizes)}: {last_line(error)}") from error
+
+
+def _structure(family: Family, sizes: Sizes) -> tuple[Line, ...] | None:
     """A family's structure at these sizes; None where it cannot be built so."""
     try:
         return signature(family.build(**sizes))
@@ -115,26 +168,8 @@ def _structure(family: Family, sizes: Mapping[str, int]) -> tuple[Line, ...] | N
 def _unconfirmed(family: Family) -> str:
     return (
         f"class order ({', '.join(family.spec.classes)}), pixel values and sampling are the family's, by structure "
-        f"alone: check them; say --family {family.name}, or --spec classes=..., to confirm"
+        f"alone: check them; say --family {family.name}, or --classes ..., to confirm"
     )
-
-
-def _into_family(file: KerasFile, family: Family, overrides: Mapping[str, str], warnings: tuple[str, ...]) -> Loaded:
-    sizes = {}
-    for key in ("frames", "size_px"):
-        if key in overrides:
-            try:
-                sizes[key] = int(overrides[key])
-            except ValueError:
-                raise InvalidInput(f"spec {key}: wanted a whole number, got {overrides[key]!r}") from None
-    if family.spec.clip.frames == 1:
-        sizes.pop("frames", None)
-    try:
-        model = family.build(**sizes)
-    except ValueError as error:
-        raise InvalidInput(f"family {family.name} cannot be built with {sizes}: {last_line(error)}") from error
-    load_weights(model, file, family.name)
-    return Loaded(model, family, sizes, f"--family {family.name}, every weight of the file in its place", warnings)
 
 
 def _differences(wanted: tuple[Line, ...], found: tuple[Line, ...]) -> list[str]:

@@ -15,6 +15,7 @@ from deepfake_edge.training.families import Family
 _CROP = ("size_px", "margin", "fit", "resize", "channel_order", "mean", "scale")
 _CLIP = ("frames", "sample_fps", "stride")
 _MODEL = ("classes", "activation", "threshold", "temperature")
+_MEASURED = ("size_px", "frames", "activation")
 _DEFAULTS: Mapping[str, Any] = {"stride": 1, "threshold": 0.5, "temperature": 1.0}
 _HINTS = {
     "margin": "1.0: the face's box as it is",
@@ -24,7 +25,8 @@ _HINTS = {
     "mean": "127.5 or three numbers, in 0..255; value = (pixel - mean) * scale",
     "scale": "1/127.5 or three numbers",
     "sample_fps": "frames a second that clips were sampled at",
-    "classes": "what each output means, e.g. real,fake",
+    "classes": "what each output means: --classes real,fake, or fake,real, or for a single output fake or real",
+    "activation": "softmax, sigmoid, or logits for a model whose outputs are none yet",
 }
 
 Valued = tuple[ModelSpec, Mapping[str, str]]
@@ -50,14 +52,21 @@ def parse_overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
     return parsed
 
 
-def settle(family: Family | None, how: str, measured: Mapping[str, Any], given: Mapping[str, Any]) -> Valued:
+def settle(
+    family: Family | None,
+    how: str,
+    measured: Mapping[str, Any],
+    pixels: Mapping[str, Any] | None,
+    given: Mapping[str, Any],
+) -> Valued:
     """Put a spec together.
 
     Args:
         family: whose conventions apply, if any.
         how: how the family is known, in words.
-        measured: what the model itself says: size_px, frames, activation.
-        given: parsed overrides; they win over the family, but not over the model.
+        measured: what the model's shape says: size_px, frames, activation.
+        pixels: mean, scale and words, where the model's own first layers say what values go in.
+        given: parsed overrides; they win over the family and over `pixels`, but not over `measured`.
     Returns:
         the spec, and where each of its values came from.
     Raises:
@@ -71,11 +80,15 @@ def settle(family: Family | None, how: str, measured: Mapping[str, Any], given: 
         layers.append((_flat(family.spec), f"family {family.name}"))
     if measured["frames"] == 1:
         layers.append(({"sample_fps": None}, "default: every frame"))
-    layers += [(given, "--spec"), (measured, "the model")]
+    if pixels is not None:
+        layers.append(({key: tuple(map(float, pixels[key])) for key in ("mean", "scale")}, str(pixels["words"])))
+    # Logits become probabilities on the way: what the bundle gives is measured, not what the file gives.
+    stated = {key: value for key, value in given.items() if (key, value) != ("activation", "logits")}
+    layers += [(stated, "--spec"), ({key: measured[key] for key in _MEASURED}, "the model")]
     for source, name in layers:
         for key, value in source.items():
-            if name == "the model" and key in given and given[key] != value:
-                raise InvalidInput(f"spec {key}: {given[key]!r} was given, the model itself has {value!r}")
+            if name == "the model" and key in stated and stated[key] != value:
+                raise InvalidInput(f"spec {key}: {stated[key]!r} was given, the model itself has {value!r}")
             values[key], origin[key] = value, name
     missing = [key for key in (*_CROP, *_CLIP, *_MODEL) if key not in values]
     if missing:

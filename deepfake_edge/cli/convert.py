@@ -1,9 +1,10 @@
-"""`deepfake-edge convert MODEL`: a Keras model becomes a verified bundle, or nothing does."""
+"""`deepfake-edge convert MODEL`: a trained model becomes a verified bundle, or nothing does."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +13,44 @@ from deepfake_edge.errors import InvalidInput
 
 if TYPE_CHECKING:
     from deepfake_edge.converters import ConversionReport
+    from deepfake_edge.converters.fit import Fit, LabelledClip
+
+_SHOWN_FITS = 5
 
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser("convert", help="a Keras model becomes a bundle (needs the convert extra)")
-    parser.add_argument("source", type=Path, metavar="MODEL", help=".keras model, or .keras/.h5 weights with --family")
+    parser = commands.add_parser("convert", help="a trained model becomes a bundle (needs the convert extra)")
+    parser.add_argument(
+        "source", type=Path, metavar="MODEL",
+        help=".keras or .h5 model, weights of a --family, .onnx, or a SavedModel's folder with --trust-source",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="default: MODEL's name with .dfe, here")
-    parser.add_argument("--family", metavar="NAME", help="the architecture: xception-lstm or meso4")
+    parser.add_argument(
+        "--family", metavar="NAME[:SIZE=N,...]", help="the architecture, e.g. xception-lstm, resnet-lstm:units=128"
+    )
+    parser.add_argument("--classes", metavar="NAMES", help="what each output means: real,fake or fake,real; fake; real")
+    parser.add_argument(
+        "--spec", action="append", default=[], metavar="KEY=VALUE", help="what the model expects, e.g. sample_fps=25"
+    )
     parser.add_argument(
         "--calibration", type=Path, metavar="PATH", help="your own clips, images or face crops to prove parity on"
     )
     parser.add_argument(
-        "--spec", action="append", default=[], metavar="KEY=VALUE", help="what the model expects, e.g. sample_fps=25"
+        "--check", action="append", default=[], type=Path, metavar="CLIP",
+        help="a clip of known truth: which class order, pixel values and colour order fit it best?",
+    )  # fmt: skip
+    parser.add_argument(
+        "--check-label", action="append", default=[], choices=("real", "fake"), help="its truth; one for each --check"
     )
+    parser.add_argument(
+        "--fused", action="store_true", help="convert a clip model whole where it cannot be cut; slower at every verdict"
+    )
+    parser.add_argument(
+        "--trust-source", action="store_true", help="accept a SavedModel, which is a program that will be run"
+    )
+    parser.add_argument("--memory-limit", type=float, metavar="GIB", help="for the conversion process (default: 12)")
+    parser.add_argument("--time-limit", type=int, metavar="SECONDS", help="for the conversion process (default: 3600)")
     parser.set_defaults(run=run)
 
 
@@ -37,7 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
     options = ConvertOptions(
         family=arguments.family,
         calibration=arguments.calibration,
-        overrides=_overrides(arguments.spec),
+        overrides=_overrides(arguments.spec, arguments.classes),
+        fused=arguments.fused,
+        trust_source=arguments.trust_source,
+        checks=_checks(arguments.check, arguments.check_label),
+        limits=_limits(arguments.memory_limit, arguments.time_limit),
         progress=None if arguments.quiet else lambda step: print(step, file=sys.stderr, flush=True),
     )
     print_report(convert(arguments.source, output, options))
@@ -50,18 +79,36 @@ def print_report(report: ConversionReport) -> None:
     print(table(rows, ("the model expects", "", "from")))
     print(f"\nfake is {report.spec.fake_output}")
     print()
-    print(table([(key, str(value)) for key, value in sorted(report.parity.items())], ("parity with Keras", "fp32")))
+    print(table([(key, str(value)) for key, value in sorted(report.parity.items())], ("parity with the source", "fp32")))
+    if report.fits:
+        print()
+        print(table(_fit_rows(report.fits), ("labelled clips read as", "colour", "classes", "right", "log-loss", "")))
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"\nwrote {report.path} ({report.path.stat().st_size / 1e6:.1f} MB, sha256 {report.sha256})")
+
+
+def _fit_rows(fits: Sequence[Fit]) -> list[tuple[str, ...]]:
+    shown = [fit for place, fit in enumerate(fits) if place < _SHOWN_FITS or fit.chosen]
+    return [
+        (
+            fit.pixels,
+            fit.crop.channel_order,
+            ",".join(fit.classes),
+            f"{fit.right} of {fit.clips}",
+            f"{fit.log_loss:.3f}",
+            "as written" if fit.chosen else "",
+        )
+        for fit in shown
+    ]
 
 
 def _stem(source: Path) -> str:
     return source.name.removesuffix(".weights.h5") if source.name.endswith(".weights.h5") else source.stem
 
 
-def _overrides(pairs: list[str]) -> dict[str, str]:
-    overrides: dict[str, str] = {}
+def _overrides(pairs: list[str], classes: str | None) -> dict[str, str]:
+    overrides: dict[str, str] = {} if classes is None else {"classes": classes}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
@@ -70,3 +117,20 @@ def _overrides(pairs: list[str]) -> dict[str, str]:
             raise InvalidInput(f"--spec: {key.strip()} is given twice")
         overrides[key.strip()] = value.strip()
     return overrides
+
+
+def _checks(clips: list[Path], labels: list[Any]) -> tuple[LabelledClip, ...]:
+    if len(clips) != len(labels):
+        raise InvalidInput(f"--check: {len(clips)} clips and {len(labels)} labels; give --check-label for each --check")
+    return tuple(zip(clips, labels, strict=True))
+
+
+def _limits(memory_gib: float | None, time_s: int | None) -> Any:
+    from deepfake_edge.converters import Limits
+
+    limits: dict[str, int] = {}
+    if memory_gib is not None:
+        limits["memory_bytes"] = int(memory_gib * 1024**3)
+    if time_s is not None:
+        limits["wall_s"] = time_s
+    return Limits(**limits)

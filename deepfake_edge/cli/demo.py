@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deepfake_edge.cli import convert as convert_command
 from deepfake_edge.cli import detect as detect_command
-from deepfake_edge.data import Pixels
 from deepfake_edge.errors import InvalidInput
-from deepfake_edge.optional import require
-from deepfake_edge.pictures import read_picture
 
 _FAMILY = "xception-lstm"
-_FPS = 25.0
-_SECONDS = 4.0
-_SIZE = (640, 480)
 _UNTRAINED = """\
 These weights are UNTRAINED: seeded random numbers in the architecture that others train. The verdict below shows
 that the whole way works; it says nothing about the picture."""
@@ -44,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     _say(f"1/4  building {model}: 30 x 299 x 299, with seeded weights")
     _build_model(model)
     _say(f"2/4  making {clip} from a public-domain photograph (Grace Hopper, US Navy; it ships with matplotlib)")
-    _make_clip(clip)
+    from deepfake_edge.training.sample_clip import make_clip
+
+    make_clip(clip)
     _say(f"3/4  deepfake-edge convert {model}")
     bundle = model.with_suffix(".dfe")
     convert_command.run(_parsed(convert_command, [str(model), "-o", str(bundle)], arguments.quiet))
@@ -74,31 +67,6 @@ def _build_model(path: Path) -> None:
     model = family.build()
     seed_weights(model, family.spec)
     model.save(path)
-
-
-def _make_clip(path: Path) -> None:
-    """A camera that drifts over the photograph: 4 s of 640x480 at 25 frames a second."""
-    from deepfake_edge.training.face_crops import photograph
-
-    cv2 = require("cv2")
-    picture = read_picture(photograph()).pixels
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), _FPS, _SIZE)
-    if not writer.isOpened():
-        raise InvalidInput(f"{path}: this OpenCV cannot write it")
-    try:
-        for index in range(round(_FPS * _SECONDS)):
-            writer.write(_view(cv2, picture, index / (_FPS * _SECONDS)))
-    finally:
-        writer.release()
-
-
-def _view(cv2: Any, picture: Pixels, progress: float) -> Pixels:
-    swing = math.sin(2 * math.pi * progress)
-    height, width = picture.shape[:2]
-    turn = cv2.getRotationMatrix2D((width / 2, height * 0.4), 3.0 * swing, 1.4 + 0.1 * progress)
-    turn[:, 2] += np.array([_SIZE[0] / 2 - width / 2 + 20.0 * swing, _SIZE[1] * 0.5 - height * 0.4])
-    view: Pixels = cv2.warpAffine(picture, turn, _SIZE, borderMode=cv2.BORDER_REPLICATE)
-    return view
 
 
 def _say(text: str) -> None:

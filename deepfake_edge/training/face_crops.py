@@ -32,6 +32,8 @@ _MAX_CLIPS, _MAX_PICTURES = 6, 24
 # A face that fills this share of a picture's longer side: the picture is a crop already.
 _CROP_SHARE = 0.7
 _SCANNED_FRAMES = 600
+# Of a labelled clip: crops beyond the first window, and windows over all of them.
+_MORE_CROPS, _SPREAD_WINDOWS = 31, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,37 @@ def make_crops(crop: CropSpec, clip: ClipSpec, calibration: Path | None) -> Crop
     else:
         strips, origin = _own(calibration, crop, clip, warnings)
     return CropSet(np.concatenate(strips), _windows([len(strip) for strip in strips], clip), origin, tuple(warnings))
+
+
+def clip_windows(path: Path, crop: CropSpec, clip: ClipSpec) -> tuple[Pixels, NDArray[np.int64]]:
+    """The crops of a clip's largest face, and windows over them; for a per-frame model also those of a picture.
+
+    Args:
+        path: a clip or a picture.
+        crop: how the model wants crops.
+        clip: how many make a window, and their rate.
+    Returns:
+        uint8 (N, S, S, 3), channels in the spec's order, not normalised; int64 (W, frames).
+    Raises:
+        InvalidInput: it shows no face for long enough.
+        SourceError: it cannot be read.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"{path}: is no file")
+    _, make_finder = choose_finder("auto")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        if clip.frames > 1:
+            raise InvalidInput(f"{path}: a picture is no clip of {clip.frames} frames")
+        picture = read_picture(path).pixels
+        height, width = picture.shape[:2]
+        box = _face_in(picture, make_finder()) or (0.0, 0.0, float(width), float(height))
+        return _cut(picture, [box], crop), np.zeros((1, 1), np.int64)
+    crops = _from_clip(path, crop, clip, make_finder(), clip.frames + _MORE_CROPS)
+    if len(crops) < clip.frames or not len(crops):
+        raise InvalidInput(f"{path}: a face in {len(crops)} frames, a window takes {clip.frames}")
+    last = len(crops) - clip.frames
+    starts = np.unique(np.linspace(0, last, _SPREAD_WINDOWS).round().astype(np.int64))
+    return crops, starts[:, None] + np.arange(clip.frames)
 
 
 def photograph() -> Path:
@@ -149,7 +182,7 @@ def _from_clip(path: Path, crop: CropSpec, clip: ClipSpec, finder: FaceFinder, w
                 if len(crops) == wanted:
                     break
     except SourceError as error:
-        raise SourceError(f"calibration: {error}") from error
+        raise SourceError(f"{path.name}: {error}") from error
     return np.stack(crops) if crops else np.zeros((0, side, side, 3), np.uint8)
 
 

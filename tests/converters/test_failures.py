@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.converters.cut import cut
 from deepfake_edge.converters.export import export
 from deepfake_edge.converters.failures import last_line
@@ -14,8 +11,6 @@ from deepfake_edge.errors import ConversionError
 
 # Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
-stages = sys.modules["deepfake_edge.converters.convert"]
 
 
 def test_an_operator_that_onnx_lacks(keras, clip_model, caplog):
@@ -34,16 +29,6 @@ def test_a_crop_that_is_too_small_for_the_layers(keras):
     with pytest.raises(ConversionError, match="Negative dimension size") as caught:
         export(parts)
     assert "\n" not in str(caught.value)
-
-
-def test_keras_failing_on_the_crops(saved, tiny, tmp_path, monkeypatch):
-    def fails(*given):
-        raise RuntimeError("in user code:\n\n  ValueError: no")
-
-    monkeypatch.setattr(stages.parity, "reference", fails)
-    with pytest.raises(ConversionError, match=r"^Keras fails on real face crops: ValueError: no$"):
-        convert(saved, tmp_path / "m.dfe", ConvertOptions(overrides=tiny.overrides))
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from deepfake_edge.training.untrained import seed_weights
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 CONVERT = """
-import json, pathlib, resource, sys
+import json, pathlib, sys
 from deepfake_edge.converters import convert
 report = convert(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
-peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+peak_gb = report.peak_memory_bytes / 1e9
 print(json.dumps([dict(report.parity), {k: dict(v) for k, v in report.operators.items()}, peak_gb]))
 """
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from deepfake_edge.converters import ConvertOptions, convert
-from deepfake_edge.converters.keras_file import identify
+from deepfake_edge.converters.hdf5 import check_hdf5, hdf5_kind
+from deepfake_edge.converters.source_file import identify
 from deepfake_edge.converters.weights import load_weights
 from deepfake_edge.errors import ConversionError, InvalidInput
 from deepfake_edge.training import workshop
@@ -27,6 +28,12 @@ def meso4(keras):
     return FAMILIES["meso4"].build(size_px=64)
 
 
+def load(model, path):
+    """What the conversion process does with weights for a family."""
+    check_hdf5(path)
+    load_weights(model, path, hdf5_kind(path), source=path.name, into="meso4")
+
+
 def mutants(data: bytes, count: int):
     """Flips of a few bits, mostly where a file's structure is; every fifth is cut short as well."""
     dice = random.Random(20180911)
@@ -38,7 +45,7 @@ def mutants(data: bytes, count: int):
         yield bytes(changed[: dice.randrange(8, len(changed))] if number % 5 == 4 else changed)
 
 
-@pytest.mark.parametrize("method", ["STORED", "DEFLATED", "BZIP2", "LZMA"])
+@pytest.mark.parametrize("method", ["STORED", "DEFLATED"])
 def test_damaged_archives(method, saved, tmp_path):
     packed = tmp_path / "packed.keras"
     with zipfile.ZipFile(saved) as old, zipfile.ZipFile(packed, "w", getattr(zipfile, f"ZIP_{method}")) as new:
@@ -60,12 +67,12 @@ def test_damaged_archives(method, saved, tmp_path):
 def test_damaged_weights(meso4, tmp_path):
     whole, source = tmp_path / "whole.weights.h5", tmp_path / "cut.weights.h5"
     meso4.save_weights(whole)
-    load_weights(meso4, identify(whole), "meso4")
+    load(meso4, whole)
     refused = 0
     for data in mutants(whole.read_bytes(), 60):
         source.write_bytes(data)
         try:
-            load_weights(meso4, identify(source), "meso4")
+            load(meso4, source)
         except ConversionError:
             refused += 1
     assert refused > 10
@@ -83,7 +90,7 @@ def test_hdf5_of_another_make(kind, meso4, tmp_path):
             "text": lambda: file.create_dataset("x", data=[b"s"]),
         }[kind]()
     with pytest.raises(ConversionError, match=r"odd\.h5: its weights"):
-        load_weights(meso4, identify(path), "meso4")
+        load(meso4, path)
 
 
 def test_the_source_is_never_overwritten(saved, tiny, tmp_path):

@@ -1,0 +1,149 @@
+"""Which reading of a model fits clips whose truth is known: class order, pixel values, colour order.
+
+None of these can be read off a network, and a wrong one gives scores that look like scores. So the finished
+networks run on labelled clips under every usual combination, and the mean log-loss (Good, "Rational Decisions",
+1952: -log of the probability given to the truth) says which fits best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from deepfake_edge.bundle import Bundle
+from deepfake_edge.data import Floats, Pixels
+from deepfake_edge.errors import InferenceError, InvalidInput
+from deepfake_edge.model import Model, fake_scores, normalise
+from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
+from deepfake_edge.spec import CropSpec, ModelSpec, Triple
+from deepfake_edge.training.face_crops import clip_windows
+
+Truth: TypeAlias = Literal["real", "fake"]
+LabelledClip: TypeAlias = tuple[Path, Truth]
+
+_LEAST = 1e-6
+_BATCH = 8
+# (pixel - mean) * scale, per plane in RGB order.
+_RANGES: tuple[tuple[str, Triple, Triple], ...] = (
+    ("-1..1", (127.5,) * 3, (1 / 127.5,) * 3),
+    ("0..1", (0.0,) * 3, (1 / 255,) * 3),
+    ("0..255", (0.0,) * 3, (1.0,) * 3),
+    ("ImageNet mean and deviation", (123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)),
+    ("ImageNet mean taken off 0..255", (123.68, 116.779, 103.939), (1.0,) * 3),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How one reading fits the labelled clips.
+
+    Attributes:
+        pixels: the range of values that go in, in words.
+        crop: the crop spec of it.
+        classes: what each output means.
+        right: clips on the right side of the threshold.
+        clips: clips in all.
+        log_loss: mean over the clips; 0 is perfect, 0.693 is a coin.
+        chosen: whether the bundle was written with it.
+    """
+
+    pixels: str
+    crop: CropSpec
+    classes: tuple[str, ...]
+    right: int
+    clips: int
+    log_loss: float
+    chosen: bool
+
+    @property
+    def options(self) -> str:
+        """The options of `convert` that ask for it."""
+        mean, scale = (",".join(f"{value:.6g}" for value in triple) for triple in (self.crop.mean, self.crop.scale))
+        order = f"--spec channel_order={self.crop.channel_order}"
+        return f"--classes {','.join(self.classes)} {order} --spec mean={mean} --spec scale={scale}"
+
+
+def compare_fits(bundle: Bundle, labelled: Sequence[LabelledClip]) -> tuple[Fit, ...]:
+    """Try every reading on clips of known truth.
+
+    Args:
+        bundle: as converted; its own reading is among those tried.
+        labelled: clips or pictures with a face, and whether it is real or fake.
+    Returns:
+        a fit for each reading, best first.
+    Raises:
+        InvalidInput: a clip shows no face, or a label is none.
+        SourceError: a clip cannot be read.
+    """
+    spec = bundle.spec
+    truths = [truth for _, truth in labelled]
+    if not set(truths) <= {"real", "fake"}:
+        raise InvalidInput(f"check: a label is real or fake, got {', '.join(truths)}")
+    clips = [clip_windows(path, spec.crop, spec.clip) for path, _ in labelled]
+    fits = []
+    with Model(bundle, "fp32", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
+        for pixels, crop in _readings(spec.crop):
+            outputs = [_outputs(model, crops, windows, spec.crop, crop) for crops, windows in clips]
+            for classes in _orders(spec):
+                read = replace(spec, crop=crop, classes=classes)
+                chosen = (crop, classes) == (spec.crop, spec.classes)
+                fits.append(_fit(pixels, read, outputs, truths, chosen))
+    return tuple(sorted(fits, key=lambda fit: (fit.log_loss, not fit.chosen)))
+
+
+def fit_warning(fits: Sequence[Fit]) -> str | None:
+    """What to say when another reading fits better than the one that was written; None when none does."""
+    chosen = next(fit for fit in fits if fit.chosen)
+    best = fits[0]
+    if best.log_loss >= chosen.log_loss:
+        return None
+    return (
+        f"another reading fits these {best.clips} clips better ({best.right} right, log-loss {best.log_loss:.2f}, "
+        f"against {chosen.right} and {chosen.log_loss:.2f}): {best.options}"
+    )
+
+
+def _readings(own: CropSpec) -> Iterator[tuple[str, CropSpec]]:
+    known = False
+    for name, mean, scale in _RANGES:
+        for order in ("rgb", "bgr"):
+            turn = 1 if order == "rgb" else -1
+            values = (tuple(map(float, mean[::turn])), tuple(map(float, scale[::turn])))
+            same = order == own.channel_order and np.allclose(values, (own.mean, own.scale), rtol=1e-3)
+            known = known or same
+            crop = own if same else replace(own, channel_order=order, mean=values[0], scale=values[1])
+            yield name, crop
+    if not known:
+        yield "as given", own
+
+
+def _orders(spec: ModelSpec) -> tuple[tuple[str, ...], ...]:
+    return (("real", "fake"), ("fake", "real")) if spec.activation == "softmax" else (("fake",), ("real",))
+
+
+def _outputs(model: Model, crops: Pixels, windows: np.ndarray, cut: CropSpec, read: CropSpec) -> Floats | None:
+    """The model's outputs for crops that were cut in one channel order and are read in another; None: not finite."""
+    turned = crops if cut.channel_order == read.channel_order else crops[..., ::-1]
+    try:
+        features = np.concatenate(
+            [model.features(normalise(turned[at : at + _BATCH], read)) for at in range(0, len(turned), _BATCH)]
+        )
+        return np.concatenate([model.outputs(features[window][None]) for window in windows])
+    except InferenceError:
+        return None
+
+
+def _fit(
+    pixels: str, spec: ModelSpec, outputs: Sequence[Floats | None], truths: Sequence[Truth], chosen: bool
+) -> Fit:
+    losses, right = [], 0
+    for values, truth in zip(outputs, truths, strict=True):
+        score = 0.5 if values is None else float(fake_scores(values, spec).mean())
+        given = score if truth == "fake" else 1.0 - score
+        losses.append(-np.log(max(given, _LEAST)) if values is not None else -np.log(_LEAST))
+        right += values is not None and (score >= spec.threshold) == (truth == "fake")
+    return Fit(pixels, spec.crop, spec.classes, right, len(truths), float(np.mean(losses)), chosen)

@@ -1,0 +1,67 @@
+"""What an ONNX graph ends in: probabilities, or numbers of which the user must say what they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deepfake_edge.data import Floats
+
+_ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+# What changes the shape of an output, not its values.
+_PASSING = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_SAYINGS = ("softmax", "sigmoid", "logits")
+_EXACT = 1e-4
+
+
+def read_ending(graph: Any, outputs: Floats, said: str | None) -> tuple[bool, list[str]]:
+    """Find out whether a model gives probabilities.
+
+    Args:
+        graph: an onnx GraphProto of one output.
+        outputs: float32 (N, C), what it gives on noise; C is 1 or 2.
+        said: what the user says that they are: softmax, sigmoid or logits.
+    Returns:
+        whether they are logits, and why that cannot be told; nothing where it can.
+    """
+    natural = "softmax" if outputs.shape[1] == 2 else "sigmoid"
+    shown = f"{outputs.shape[1]} output{'s'[: outputs.shape[1] - 1]}"
+    last = _last(graph)
+    found = _ENDS.get(last)
+    if said is not None and said not in (natural, "logits"):
+        wanted = f"{natural} or logits" if said in _SAYINGS else f"one of {', '.join(_SAYINGS)}"
+        return False, [f"activation={said} does not go with {shown}; wanted {wanted}"]
+    if found is None and said is None:
+        return False, [
+            f"it ends in {last}, so what its {shown} are is not known; say --spec activation=logits (the {natural} is "
+            f"then added to the model), or --spec activation={natural} if they are probabilities already"
+        ]
+    if found is not None and said == "logits":
+        return False, [f"activation=logits was given, the model itself ends in a {found}"]
+    if said == "logits":
+        return True, []
+    if found not in (None, natural):
+        return False, [f"it ends in a {found} with {shown}; wanted a softmax over two classes or one sigmoid"]
+    if not _are_probabilities(outputs):
+        return False, [f"its {shown} are no probabilities ({natural}) on noise: {_range(outputs)}"]
+    return False, []
+
+
+def _last(graph: Any) -> str:
+    """The operator that made the output's values."""
+    producers = {name: node for node in graph.node for name in node.output if name}
+    node = producers.get(graph.output[0].name)
+    while node is not None and node.op_type in _PASSING:
+        node = producers.get(node.input[0])
+    return node.op_type if node is not None else "its input"
+
+
+def _are_probabilities(outputs: Floats) -> bool:
+    within = bool(((outputs >= 0) & (outputs <= 1)).all())
+    return within and (outputs.shape[1] == 1 or bool(np.allclose(outputs.sum(axis=1), 1, atol=_EXACT)))
+
+
+def _range(outputs: Floats) -> str:
+    said = f"from {outputs.min():.3g} to {outputs.max():.3g}"
+    return said if outputs.shape[1] == 1 else f"{said}, sums from {outputs.sum(axis=1).min():.3g}"
