@@ -36,7 +36,8 @@ class OnnxRuntimeNetwork:
             raise InvalidInput(f"threads: wanted from 0 (one a physical core) to {_MAX_THREADS}, got {threads}")
         ort = require("onnxruntime")
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        # Only what is fatal: errors are raised, and would be said twice.
+        options.log_severity_level = 4
         options.inter_op_num_threads = 1
         if threads is not None:
             options.intra_op_num_threads = threads
