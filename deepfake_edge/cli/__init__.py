@@ -15,9 +15,9 @@ import threading
 from collections.abc import Sequence
 
 from deepfake_edge import __version__
-from deepfake_edge.cli.report import printable
 from deepfake_edge.errors import DeepfakeEdgeError
 from deepfake_edge.optional import require
+from deepfake_edge.tables import printable
 
 _INTERRUPTED = 130
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfake_edge.cli.report import table
 from deepfake_edge.errors import InvalidInput
+from deepfake_edge.tables import table
 
 if TYPE_CHECKING:
     from deepfake_edge.converters import ConversionReport

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from deepfake_edge.cli.options import add_detector_arguments, make_detector, model_files
 from deepfake_edge.cli.progress import Progress
-from deepfake_edge.cli.report import error_json, score_text, table, verdict_json
+from deepfake_edge.cli.report import error_json, score_text, verdict_json
 from deepfake_edge.cli.targets import refuse_overwriting
 from deepfake_edge.containers import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from deepfake_edge.data import Verdict
@@ -23,6 +23,7 @@ from deepfake_edge.detector import Detector
 from deepfake_edge.errors import DeepfakeEdgeError, InvalidInput
 from deepfake_edge.protocols import Viewer
 from deepfake_edge.sinks.annotated_video import AnnotatedVideo
+from deepfake_edge.tables import table
 from deepfake_edge.urls import redact
 from deepfake_edge.verdict import MIN_SPAN_S
 

@@ -17,10 +17,10 @@ import numpy as np
 from deepfake_edge import __version__
 from deepfake_edge.cache import cache_dir
 from deepfake_edge.choices import FINDERS, choose_finder
-from deepfake_edge.cli.report import table
 from deepfake_edge.data import Frame
 from deepfake_edge.errors import DeepfakeEdgeError
 from deepfake_edge.optional import require
+from deepfake_edge.tables import table
 
 _PROBE_PX = 64
 _CODECS = (("mp4v", ".mp4"), ("avc1", ".mp4"), ("VP80", ".webm"), ("MJPG", ".avi"))

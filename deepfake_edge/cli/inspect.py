@@ -10,9 +10,9 @@ from typing import Any
 
 from deepfake_edge.bundle import Bundle, Variant, read_bundle
 from deepfake_edge.cli.options import MODEL_HELP
-from deepfake_edge.cli.report import printable, table
 from deepfake_edge.recipe import recipe_of
 from deepfake_edge.spec import ModelSpec
+from deepfake_edge.tables import printable, table
 
 
 def add_parser(commands: Any) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from deepfake_edge.bundle import read_bundle
 from deepfake_edge.choices import choose_runtime
 from deepfake_edge.cli.options import MODEL_HELP, add_runtime_arguments
-from deepfake_edge.cli.report import table
 from deepfake_edge.golden import Replay, replay
 from deepfake_edge.model import Model, NetworkFactory
 from deepfake_edge.recipe import recipe_of
+from deepfake_edge.tables import table
 
 
 def add_parser(commands: Any) -> None:

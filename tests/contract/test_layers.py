@@ -16,7 +16,7 @@ MAPPED = {"deepfake_edge.converters": ROOT / "converters", "deepfake_edge.benchm
 FLOORS = (
     ("errors", "data", "_native"),
     ("cache", "containers", "feed", "onnx_ports", "onnx_wire", "optional", "pictures", "pixels", "sealed", "spec",
-     "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
+     "tables", "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
     ("protocols", "bundle", "preprocess", "overlay", "recipe"),
     ("sources", "faces", "runtimes", "sinks", "model", "ensemble", "strand", "pipeline", "golden"),
     ("session", "choices", "detector"),
