@@ -80,7 +80,7 @@ def _export(function: Callable[[Any], Any], taken: _Port, *given: _Port) -> byte
 
     traced = tf.function(named, input_signature=signature, autograph=False)
     nchw = [f"{taken.name}:0"] if taken.traced != taken.shape else None
-    with told(f"the exporter fails on the part that gives {given[0].name}"), workshop.quiet():
+    with told(f"the exporter fails on the part that gives {given[0].name}"), workshop.quiet(), _inlined():
         model, _ = exporter.convert.from_function(
             traced,
             input_signature=signature,
@@ -110,6 +110,21 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
     one = context.make_const(f"{name}_one", np.array(1.0, np.float32))
     context.remove_node(name)
     context.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, **kind)
+
+
+@contextmanager
+def _inlined() -> Iterator[None]:
+    """Trace functions that Keras compiles apart (grouped convolutions, for XLA) as plain parts of the graph.
+
+    The exporter knows no calls of functions.
+    """
+    config = workshop.tensorflow().config
+    before = config.functions_run_eagerly()
+    config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        config.run_functions_eagerly(before)
 
 
 @contextmanager
