@@ -46,19 +46,22 @@ _MODEL_CONFIG, _MODEL_WEIGHTS, _LAYER_NAMES, _WEIGHT_NAMES = (
 )
 
 
-def check_hdf5(path: Path) -> None:
+def check_hdf5(path: Path, title: str) -> None:
     """Refuse an HDF5 file that is more than groups of plain arrays.
 
+    Args:
+        path: the file.
+        title: what to call it in a message.
     Raises:
         ConversionError: it cannot be read; a name is a soft, external or user-defined link, or leads out of its
             place; an object has two names; data lie in other files, or are not numbers; the declared sizes are out
             of proportion to the stored ones. One line says what and where.
     """
     h5py = workshop.h5py()
-    with told(f"{path}: is a damaged or truncated HDF5 file"), h5py.File(path, "r") as file:
+    with told(f"{title}: is a damaged or truncated HDF5 file"), h5py.File(path, "r") as file:
         if file.userblock_size:
-            raise ConversionError(f"{path}: something stands before its HDF5 content, which is refused")
-        _Walk(h5py, str(path), path.stat().st_size).check(file.id)
+            raise ConversionError(f"{title}: something stands before its HDF5 content, which is refused")
+        _Walk(h5py, title, path.stat().st_size).check(file.id)
 
 
 def hdf5_kind(path: Path) -> Kind:
@@ -68,20 +71,23 @@ def hdf5_kind(path: Path) -> Kind:
         return "legacy" if old else "weights"
 
 
-def read_model_config(path: Path) -> dict[str, Any] | None:
+def read_model_config(path: Path, title: str) -> dict[str, Any] | None:
     """The configuration of a full model in a checked file of Keras 2's layout; None where it holds weights only.
 
+    Args:
+        path: the file.
+        title: what to call it in a message.
     Raises:
         ConversionError: the configuration is not strict JSON.
     """
-    with told(f"{path}: its model_config cannot be read"), workshop.h5py().File(path, "r") as file:
+    with told(f"{title}: its model_config cannot be read"), workshop.h5py().File(path, "r") as file:
         if _MODEL_CONFIG not in file.attrs:
             return None
         text = file.attrs[_MODEL_CONFIG]
         if not isinstance(text, str | bytes):
-            raise ConversionError(f"{path}: its model_config is no text")
+            raise ConversionError(f"{title}: its model_config is no text")
         data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
-    return strict_json.parse_object(data, f"{path}: model_config")
+    return strict_json.parse_object(data, f"{title}: model_config")
 
 
 @dataclass(slots=True)
