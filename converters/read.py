@@ -56,11 +56,11 @@ def read_model(copy: Path, order: Order, progress: Callable[[str], None]) -> Loa
     named = None if order.family is None else parse_family(order.family)
     if order.kind == "saved_model":
         return _from_saved_model(copy, order, named, progress)
-    check_hdf5(copy)
+    check_hdf5(copy, order.title)
     kind = "weights" if order.kind == "archive" else hdf5_kind(copy)
     config, notes = order.config, order.notes
     if order.kind == "hdf5":
-        found = read_model_config(copy)
+        found = read_model_config(copy, order.title)
         config, notes = usable_config(found, order.title, named is not None) if found is not None else (None, ())
     progress("starting TensorFlow")
     workshop.keras()

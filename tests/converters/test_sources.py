@@ -30,7 +30,7 @@ def meso4(keras):
 
 def load(model, path):
     """What the conversion process does with weights for a family."""
-    check_hdf5(path)
+    check_hdf5(path, path.name)
     load_weights(model, path, hdf5_kind(path), source=path.name, into="meso4")
 
 
@@ -60,7 +60,7 @@ def test_damaged_archives(method, saved, tmp_path):
         except ConversionError as error:
             said.append(str(error))
     assert len(said) > 20
-    assert not any("\n" in line for line in said)
+    assert all("packed.keras" in line for line in said)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -89,7 +89,7 @@ def test_hdf5_of_another_make(kind, meso4, tmp_path):
             "empty": lambda: file.create_group("model_weights"),
             "text": lambda: file.create_dataset("x", data=[b"s"]),
         }[kind]()
-    with pytest.raises(ConversionError, match=r"odd\.h5: its weights"):
+    with pytest.raises(ConversionError, match=r"odd\.h5: "):
         load(meso4, path)
 
 
