@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from deepfake_edge.bundle import Golden
 from deepfake_edge.converters.canonical import constants_of
+from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.onnx_ending import read_ending
 from deepfake_edge.converters.onnx_layout import Layout, find_layout
 from deepfake_edge.converters.onnx_source import Source, load, noise, probabilities, refusal
 from deepfake_edge.converters.parity import Reference, golden_windows
 from deepfake_edge.data import Floats, Pixels
-from deepfake_edge.errors import BundleError
+from deepfake_edge.errors import BundleError, InferenceError
 from deepfake_edge.model import normalise
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import CropSpec
@@ -90,7 +91,12 @@ def describe(data: bytes, given: Mapping[str, Any]) -> Described:
     if reasons or network is None or layout is None:
         raise refusal(reasons)
     source = Source(network, layout)
-    outputs = source.columns(noise(layout))
+    try:
+        outputs = source.columns(noise(layout))
+    except InferenceError as error:
+        raise refusal([f"it fails on {layout.frames} frames of {layout.size_px} pixels: {last_line(error)}"]) from error
+    if not np.isfinite(outputs).all():
+        raise refusal(["it gives numbers that are not finite on noise"])
     if outputs.shape[1] not in (1, 2):
         shape = network.outputs[0].shape
         raise refusal([f"its output {network.outputs[0].name!r} is {shape}; wanted (batch, 1) or (batch, 2)"])

@@ -10,6 +10,7 @@ from deepfake_edge.spec import MAX_CLIP_FRAMES, MAX_SIZE_PX
 
 # N batch, T time, C colours, H and W the crop's sides.
 _LAYOUTS = ("NCHW", "NHWC", "NTCHW", "NTHWC", "NCTHW")
+_MAX_BATCH = 64
 _FORMS = "(batch, 3, S, S), (batch, S, S, 3), (batch, T, 3, S, S), (batch, T, S, S, 3) or (batch, 3, T, S, S)"
 
 
@@ -60,6 +61,8 @@ def find_layout(shape: tuple[int | None, ...], given: Mapping[str, Any]) -> tupl
     side = next((sizes[axis] for axis in "HW" if sizes[axis] is not None), given.get("size_px"))
     frames = 1 if "T" not in sizes else given.get("frames") if sizes["T"] is None else sizes["T"]
     reasons = []
+    if shape[0] is not None and not 1 <= shape[0] <= _MAX_BATCH:
+        reasons.append(f"it insists on a batch of {shape[0]}; export it with a dynamic batch axis")
     if side is None:
         reasons.append("the model leaves the size of a crop open; give it: --spec size_px=N")
     elif not 1 <= side <= MAX_SIZE_PX:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -318,6 +319,7 @@ def test_an_ending_that_does_not_go_with_its_outputs(end, last):
         (("b", 3 * SIDE * SIDE), "wanted \\(batch, 3, S, S\\)"),
         (("b", 3, 8192, 8192), "wanted crops of 1 to 4096 pixels"),
         (("b", 3, 2000, SIDE, SIDE), "wanted clips of 1 to 1024 frames"),
+        ((1 << 20, 3, SIDE, SIDE), "insists on a batch of 1048576"),
     ],
 )
 def test_inputs_that_are_no_crops(shape, wanted):
@@ -362,6 +364,24 @@ def test_training_mode():
     assert "Dropout: in training mode; call model.eval()" in refused(model.SerializeToString())
 
 
+def test_a_size_that_the_model_does_not_take():
+    model = ModelProto.FromString(nailed())
+    for axis in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        axis.dim_param = "open"
+    data = model.SerializeToString()
+    assert describe(data, {"size_px": SIDE}).layout.size_px == SIDE
+    with pytest.raises(ConversionError, match="it fails on 1 frames of 48 pixels"):
+        describe(data, {"size_px": 48})
+
+
+def test_outputs_that_are_no_numbers():
+    model = ModelProto.FromString(per_frame("logits"))
+    model.graph.node.append(helper.make_node("Log", [model.graph.output[0].name], ["logarithm"]))
+    model.graph.output[0].name = "logarithm"
+    with pytest.raises(ConversionError, match="not finite"):
+        describe(model.SerializeToString(), {"activation": "logits"})
+
+
 @pytest.mark.parametrize("data", [b"", b"no model", per_frame("softmax")[:-30]])
 def test_what_is_no_model(data):
     with pytest.raises(ConversionError):
@@ -402,7 +422,8 @@ torch.onnx.export(net, (clip,), sys.argv[1], dynamo=False, input_names=["images"
 
 
 def test_a_model_from_pytorch(tmp_path):
-    pytest.importorskip("torch", reason="PyTorch is not installed; it is no dependency")
+    if find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed; it is no dependency")
     path = tmp_path / "torch.onnx"
     subprocess.run([sys.executable, "-W", "ignore", "-c", TORCH, str(path)], check=True, timeout=300)
     assert converted(path.read_bytes(), {"activation": "logits"})[1] < 1e-6
