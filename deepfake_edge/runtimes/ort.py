@@ -46,10 +46,10 @@ class OnnxRuntimeNetwork:
         self._name = name
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self.inputs = tuple(_tensor(item) for item in self._session.get_inputs())
+            self.outputs = tuple(_tensor(item) for item in self._session.get_outputs())
         except Exception as error:
             raise BundleError(f"{name}: ONNX Runtime refuses the graph: {_first_line(error)}") from error
-        self.inputs = tuple(_tensor(item) for item in self._session.get_inputs())
-        self.outputs = tuple(_tensor(item) for item in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Compute every output.
