@@ -8,7 +8,7 @@ about eight times as long to encode. `.avi` is Motion JPEG.
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -174,16 +174,16 @@ class AnnotatedVideo:
 
 
 def _beside(path: Path) -> Path:
+    """Make the empty file that is written to; its name is known before it exists, so that an interrupt leaves none."""
+    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
-        os.close(handle)
-        # As a file that was opened in the ordinary way; mkstemp makes it the owner's alone.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
+        with part.open("xb"):
+            return part
     except OSError as error:
         raise SourceError(f"{path}: cannot be written ({error.strerror})") from None
-    return Path(name)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _first_that_works(part: Path) -> str:
