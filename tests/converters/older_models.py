@@ -62,8 +62,9 @@ def nested():
 def plain():
     crops = keras.Input((16, 16, 3))
     values = layers.RandomFlip("horizontal")(crops)
-    values = layers.LeakyReLU()(layers.DepthwiseConv2D(3, kernel_regularizer=keras.regularizers.L2(1e-4))(values))
-    values = layers.LayerNormalization()(layers.Conv2D(4, 3, activation="relu")(values))
+    values = layers.LeakyReLU()(layers.DepthwiseConv2D(3)(values))
+    values = layers.Conv2D(4, 3, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-4))(values)
+    values = layers.LayerNormalization()(values)
     return keras.Model(crops, layers.Dense(1, activation="sigmoid")(layers.Flatten()(values)))
 
 
