@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from deepfake_edge.data import Floats
 from deepfake_edge.training import workshop
 
-_BATCH = 4
+# Numbers that go into a layer at once: one crop of 299 px, dozens of small ones.
+_BATCH = 1 << 19
 _SAMPLE = 8
 
 
@@ -37,6 +38,14 @@ class Values:
     def clips(self) -> Floats:
         """(W, frames, ...): the crops put into their windows; `array` where it holds no crops."""
         return self.array if self.windows is None else self.array[self.windows]
+
+    def count(self, crop_by_crop: bool) -> int:
+        """How many rows a layer sees that takes crops, or clips."""
+        return len(self.array) if crop_by_crop or self.windows is None else len(self.windows)
+
+    def rows(self, taken: slice, crop_by_crop: bool) -> Floats:
+        """Some of the rows that such a layer sees."""
+        return self.array[taken] if crop_by_crop or self.windows is None else self.array[self.windows[taken]]
 
     @property
     def sample(self) -> Floats:
@@ -127,19 +136,15 @@ def _frames(layer: Any, clips: Values, prepare: Prepare) -> Values:
 
 def _in_batches(layer: Any, arguments: Any, given: list[Values], crop_by_crop: bool) -> list[Values]:
     tree = workshop.keras().tree
-    windows = given[0].windows if crop_by_crop else None
-    total = len(given[0].array) if crop_by_crop or given[0].windows is None else len(given[0].windows)
+    first = given[0]
+    step = max(1, _BATCH // max(1, first.rows(slice(0, 1), crop_by_crop).size))
     parts = []
-    for at in range(0, total, _BATCH):
-        rows = slice(at, at + _BATCH)
-
-        def batch(value: Any, rows: slice = rows) -> Any:
-            if not isinstance(value, Values):
-                return value
-            if crop_by_crop or value.windows is None:
-                return value.array[rows]
-            return value.array[value.windows[rows]]
-
-        positional, named = tree.map_structure(batch, arguments)
+    for at in range(0, first.count(crop_by_crop), step):
+        positional, named = tree.map_structure(_taker(slice(at, at + step), crop_by_crop), arguments)
         parts.append([np.asarray(item) for item in tree.flatten(layer(*positional, **named))])
+    windows = first.windows if crop_by_crop else None
     return [Values(np.concatenate(column), windows) for column in zip(*parts, strict=True)]
+
+
+def _taker(rows: slice, crop_by_crop: bool) -> Callable[[Any], Any]:
+    return lambda value: value.rows(rows, crop_by_crop) if isinstance(value, Values) else value

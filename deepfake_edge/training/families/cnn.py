@@ -11,7 +11,7 @@ from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, picture_sizes
 
 _BLOCKS = 4
 _WEIGHTS = 26  # 2 of each convolution and 4 of its normalisation, 2 of the last layer
@@ -37,8 +37,12 @@ def build_cnn(size_px: int = 128, filters: int = 32) -> Any:
 
 
 def _sizes(model: Any) -> Sizes | None:
-    window = window_sizes(model, _WEIGHTS)
-    return window and {**window, "filters": model.weights[0].shape[-1]}
+    window = picture_sizes(model, _WEIGHTS)
+    if window is None:
+        return None
+    first, last = (tuple(model.weights[place].shape) for place in (0, -2))
+    filters = first[-1] if first else 0
+    return {**window, "filters": filters} if last == (filters * 2 ** (_BLOCKS - 1), 1) else None
 
 
 CNN = Family(

@@ -10,8 +10,9 @@ from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, clip_sizes
 
+_FILTERS = 32
 _WEIGHTS = 7  # 2 of the convolution, 3 of the LSTM, 2 of the last layer
 
 
@@ -26,15 +27,18 @@ def build_cnn_lstm(frames: int = 60, size_px: int = 100, units: int = 16) -> Any
     keras = workshop.keras()
     layers = keras.layers
     clip = keras.Input((frames, size_px, size_px, 3))
-    values = layers.TimeDistributed(layers.Conv2D(32, 2, activation="relu"))(clip)
+    values = layers.TimeDistributed(layers.Conv2D(_FILTERS, 2, activation="relu"))(clip)
     values = layers.TimeDistributed(layers.AveragePooling2D(2))(values)
     state = layers.LSTM(units, activation="relu")(layers.Reshape((frames, -1))(values))
     return keras.Model(clip, layers.Dense(1, activation="sigmoid")(state), name="cnn_lstm")
 
 
 def _sizes(model: Any) -> Sizes | None:
-    window = window_sizes(model, _WEIGHTS)
-    return window and {**window, "units": model.weights[-2].shape[0]}
+    window = clip_sizes(model, _WEIGHTS)
+    if window is None:
+        return None
+    features = _FILTERS * ((window["size_px"] - 1) // 2) ** 2
+    return window if tuple(model.weights[2].shape) == (features, 4 * window["units"]) else None
 
 
 CNN_LSTM = Family(

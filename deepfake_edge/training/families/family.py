@@ -29,17 +29,31 @@ class Family:
     sizes: Callable[[Any], Sizes | None]
 
 
-def window_sizes(model: Any, weights: int) -> dict[str, int] | None:
-    """Read `frames` (of a clip model) and `size_px` from a model's input.
+def clip_sizes(model: Any, weights: int) -> dict[str, int] | None:
+    """Read `frames`, `size_px` and `units` of a clip model with one LSTM or GRU, in one direction or both.
 
     Args:
         model: a Keras model of one input.
         weights: how many arrays of weights the family has.
     Returns:
-        None where the model has another number of them, or leaves a size open.
+        None where the model has another number of them, leaves a size open, or is of another kind.
     """
     shape = model.input_shape
-    if len(shape) not in (4, 5) or None in shape[1:] or len(model.weights) != weights:
+    found = recurrent(model)
+    if found is None or len(shape) != 5 or None in shape[1:] or len(model.weights) != weights:
         return None
-    size_px = {"size_px": shape[-2]}
-    return {"frames": shape[1], **size_px} if len(shape) == 5 else size_px
+    return {"frames": shape[1], "size_px": shape[2], "units": getattr(found, "forward_layer", found).units}
+
+
+def picture_sizes(model: Any, weights: int) -> dict[str, int] | None:
+    """Read `size_px` of a per-frame model; otherwise as `clip_sizes`."""
+    shape = model.input_shape
+    return {"size_px": shape[1]} if len(shape) == 4 and shape[1] and len(model.weights) == weights else None
+
+
+def recurrent(model: Any) -> Any | None:
+    """The first LSTM, GRU or Bidirectional among a model's own layers."""
+    return next((layer for layer in model.layers if type(layer).__name__ in _RECURRENT), None)
+
+
+_RECURRENT = ("LSTM", "GRU", "Bidirectional")

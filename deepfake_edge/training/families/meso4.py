@@ -8,7 +8,7 @@ from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, picture_sizes
 
 # filters, side of the kernel, side of the pooling that follows
 _BLOCKS = ((8, 3, 2), (8, 5, 2), (16, 5, 2), (16, 5, 4))
@@ -32,7 +32,7 @@ def build_meso4(size_px: int = 256) -> Any:
 
 
 def _sizes(model: Any) -> Sizes | None:
-    return window_sizes(model, _WEIGHTS)
+    return picture_sizes(model, _WEIGHTS)
 
 
 # The published scores come out with Pillow's bicubic resize of the whole face crop. The published crops are squares

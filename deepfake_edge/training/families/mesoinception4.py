@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, picture_sizes
 from deepfake_edge.training.families.meso4 import MESO4
 
 # Filters of the four branches; of the last three, the dilation of the 3x3 convolution is their place.
@@ -48,7 +48,7 @@ def _inception(values: Any, filters: tuple[int, int, int, int]) -> Any:
 
 
 def _sizes(model: Any) -> Sizes | None:
-    return window_sizes(model, _WEIGHTS)
+    return picture_sizes(model, _WEIGHTS)
 
 
 MESOINCEPTION4 = Family(

@@ -12,7 +12,7 @@ from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, clip_sizes
 
 _WEIGHTS = 323  # 318 of ResNet-50, 3 of the LSTM, 2 of the last layer
 
@@ -35,8 +35,7 @@ def build_resnet_lstm(frames: int = 10, size_px: int = 224, units: int = 256) ->
 
 
 def _sizes(model: Any) -> Sizes | None:
-    window = window_sizes(model, _WEIGHTS)
-    return window and {**window, "units": model.weights[-2].shape[0]}
+    return clip_sizes(model, _WEIGHTS)
 
 
 RESNET_LSTM = Family(

@@ -1,10 +1,10 @@
 """ResNeXt50-LSTM: ResNeXt-50 32x4d (Xie, Girshick, Dollar, Tu and He, "Aggregated Residual Transformations for Deep
 Neural Networks", CVPR 2017) on each of 20 face crops, an LSTM over them, softmax of (real, fake).
 
-Published: the CNN, here in the layout of its public weights (each stage halves its side in the grouped convolution,
-padding is the same on every side, epsilon 1e-5), and the pixel values of those weights (RGB, ImageNet's mean and
-deviation). Our choice: the window of 20 x 112 x 112 x 3 at 30 crops a second, the size of the state, the order of the
-classes, and the box as it is.
+Published: the CNN, here in the layout of its public weights (a stage's side is halved in its first grouped
+convolution, padding is the same on every side, epsilon 1e-5), and the pixel values of those weights (RGB, ImageNet's
+mean and deviation). Detectors made of it in PyTorch mostly take 112 px crops, 20 or so of a clip: that is our window,
+at 30 crops a second. Our choice too: the size of the state, the order of the classes (theirs differ), the box as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, clip_sizes
 
 # Of each stage: blocks, channels of the grouped convolution, channels that come out.
 _STAGES = ((3, 128, 256), (4, 256, 512), (6, 512, 1024), (3, 1024, 2048))
@@ -70,8 +70,7 @@ def _convolution(values: Any, filters: int, side: int, *, stride: int = 1, group
 
 
 def _sizes(model: Any) -> Sizes | None:
-    window = window_sizes(model, _WEIGHTS)
-    return window and {**window, "units": model.weights[-2].shape[0]}
+    return clip_sizes(model, _WEIGHTS)
 
 
 RESNEXT50_LSTM = Family(

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, clip_sizes, recurrent
 
 Rnn: TypeAlias = Literal["lstm", "bilstm", "gru", "bigru"]
 
@@ -64,15 +64,14 @@ def build_xception_conv_rnn(
 
 
 def _sizes(model: Any) -> Sizes | None:
-    found = next((layer for layer in model.layers if type(layer).__name__ in ("LSTM", "GRU", "Bidirectional")), None)
+    found = recurrent(model)
     if found is None:
         return None
-    directions = 2 if type(found).__name__ == "Bidirectional" else 1
-    layer = found.forward_layer if directions == 2 else found
+    both = type(found).__name__ == "Bidirectional"
     frame_scores = int(len(model.outputs) == 2)
-    window = window_sizes(model, _WEIGHTS + _RNN_WEIGHTS * directions + _FRAME_WEIGHTS * frame_scores)
-    rnn = "bi" * (directions - 1) + type(layer).__name__.lower()
-    return window and {**window, "units": layer.units, "rnn": rnn, "frame_scores": frame_scores}
+    window = clip_sizes(model, _WEIGHTS + _RNN_WEIGHTS * (1 + both) + _FRAME_WEIGHTS * frame_scores)
+    kind = type(found.forward_layer if both else found).__name__.lower()
+    return window and {**window, "rnn": "bi" + kind if both else kind, "frame_scores": frame_scores}
 
 
 XCEPTION_CONV_RNN = Family(

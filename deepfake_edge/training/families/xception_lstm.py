@@ -8,7 +8,7 @@ from typing import Any
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training import workshop
-from deepfake_edge.training.families.family import Family, Sizes, window_sizes
+from deepfake_edge.training.families.family import Family, Sizes, clip_sizes
 
 _WEIGHTS = 239  # 234 of Xception, 3 of the LSTM, 2 of the last layer
 
@@ -32,8 +32,7 @@ def build_xception_lstm(frames: int = 30, size_px: int = 299, units: int = 256) 
 
 
 def _sizes(model: Any) -> Sizes | None:
-    window = window_sizes(model, _WEIGHTS)
-    return window and {**window, "units": model.weights[-2].shape[0]}
+    return clip_sizes(model, _WEIGHTS)
 
 
 XCEPTION_LSTM = Family(
