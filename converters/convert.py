@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from deepfake_edge.converters import parity
 from deepfake_edge.converters.export import Networks
 from deepfake_edge.converters.failures import told
 from deepfake_edge.converters.family_option import parse_family
+from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.fit import Fit, LabelledClip, compare_fits, fit_warning
 from deepfake_edge.converters.intake import take
 from deepfake_edge.converters.sandbox import Limits, Sandbox
@@ -61,7 +62,7 @@ class ConvertOptions:
     fused: bool = False
     trust_source: bool = False
     checks: tuple[LabelledClip, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     progress: Callable[[str], None] | None = None
 
 
@@ -128,8 +129,9 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
                 trust_source=options.trust_source,
             )  # fmt: skip
         with clock.stage("opening", f"opening {source.name}"):
-            opened = sandbox.ask("open", order=asdict(order))
-            spec, origin = _settled(opened, given)
+            found = _findings(sandbox.ask("open", order=asdict(order)))
+            family = FAMILIES.get(found.family or "")
+            spec, origin = settle(family, found.how, found.measured, found.pixels, given)
         with clock.stage("export", "exporting to ONNX"):
             exported = sandbox.ask("export")
             networks, counts = _networks(sandbox.folder, exported)
@@ -152,7 +154,7 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
     with clock.stage("writing", f"writing {output.name}"):
         bundle = Bundle(name, spec, _variants(networks, figures), truth.golden, _provenance(file))
         sha256 = write_bundle(bundle, output)
-    warnings = [*map(str, opened["warnings"]), *crops.warnings]
+    warnings = [*found.warnings, *crops.warnings]
     more = (parity.spread_warning(figures), fit_warning(fits) if fits else None)
     warnings += [text for text in more if text is not None]
     if exported.get("transposed"):
@@ -163,9 +165,9 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
     )  # fmt: skip
 
 
-def _settled(opened: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[ModelSpec, Mapping[str, str]]:
-    family = opened["family"]
-    return settle(None if family is None else FAMILIES[family], opened["how"], opened["measured"], opened["pixels"], given)
+def _findings(answer: Mapping[str, Any]) -> Findings:
+    with told("what the conversion process says of the model cannot be read"):
+        return Findings(**{item.name: answer[item.name] for item in fields(Findings)})
 
 
 def _networks(folder: Path, exported: Mapping[str, Any]) -> tuple[Networks, dict[str, Mapping[str, int]]]:

@@ -14,8 +14,8 @@ from deepfake_edge.converters import parity
 from deepfake_edge.converters.cut import Cut, cut
 from deepfake_edge.converters.export import Networks, export
 from deepfake_edge.converters.failures import told
+from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.order import Order
-from deepfake_edge.converters.origin import summary
 from deepfake_edge.converters.read import Loaded, read_model
 from deepfake_edge.data import Pixels
 from deepfake_edge.spec import CropSpec
@@ -29,13 +29,11 @@ class KerasOrigin:
     loaded: Loaded
     parts: Cut
 
-    def summary(self) -> dict[str, Any]:
-        """See `origin.summary`."""
-        parts = self.parts
-        measured = {"size_px": parts.size_px, "frames": parts.frames, "activation": parts.activation}
-        family = self.loaded.family
-        return summary(
-            measured,
+    def findings(self) -> Findings:
+        """See `origin.Origin.findings`."""
+        parts, family = self.parts, self.loaded.family
+        return Findings(
+            measured={"size_px": parts.size_px, "frames": parts.frames, "activation": parts.activation},
             family=None if family is None else family.name,
             how=self.loaded.how,
             pixels=parts.pixels,
@@ -73,5 +71,3 @@ def open_keras(copy: Path, order: Order, progress: Callable[[str], None]) -> Ker
         frames = loaded.family.spec.clip.frames if frames is None else frames
         size_px = loaded.family.spec.crop.size_px if size_px is None else size_px
     return KerasOrigin(loaded, cut(loaded.model, frames, size_px, fused=order.fused, logits=order.logits))
-
-

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.converters.export import Networks
+from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.onnx_file import describe, reference
 from deepfake_edge.converters.onnx_rewrite import rewrite
 from deepfake_edge.converters.order import Order
-from deepfake_edge.converters.origin import summary
 from deepfake_edge.converters.parity import Reference
 from deepfake_edge.data import Pixels
 from deepfake_edge.errors import InvalidInput
@@ -36,10 +35,9 @@ class OnnxOrigin:
         if order.fused and not self._described.fused:
             raise InvalidInput(f"--fused: {order.title} is a per-frame model, which has no window to convert whole")
 
-    def summary(self) -> dict[str, Any]:
-        """See `origin.summary`."""
-        how = "ONNX, of no family"
-        return summary(self._described.measured, family=None, how=how, pixels=None, warnings=self._described.warnings)
+    def findings(self) -> Findings:
+        """See `origin.Origin.findings`."""
+        return Findings(self._described.measured, None, "ONNX, of no family", warnings=self._described.warnings)
 
     def export(self) -> Networks:
         """See `origin.Origin.export`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from deepfake_edge.converters.export import Networks
+from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.order import COPIES, Order
 from deepfake_edge.converters.parity import Reference
 from deepfake_edge.data import Pixels
@@ -18,8 +19,8 @@ from deepfake_edge.spec import CropSpec
 class Origin(Protocol):
     """An opened model that can be converted."""
 
-    def summary(self) -> dict[str, Any]:
-        """What is known of it, as plain JSON values: see `convert.Opened`."""
+    def findings(self) -> Findings:
+        """What is known of it."""
         ...
 
     def export(self) -> Networks:
@@ -47,23 +48,3 @@ def open_origin(order: Order, folder: Path, progress: Callable[[str], None]) -> 
     from deepfake_edge.converters.keras_origin import open_keras
 
     return open_keras(copy, order, progress)
-
-
-def summary(
-    measured: Mapping[str, Any],
-    *,
-    family: str | None,
-    how: str,
-    pixels: Mapping[str, Any] | None,
-    warnings: tuple[str, ...],
-) -> dict[str, Any]:
-    """The answer of `Origin.summary`.
-
-    Args:
-        measured: size_px, frames, activation.
-        family: the family's name, if it is of one.
-        how: how that is known, in words.
-        pixels: mean, scale and words, where the model's own first layers say what values go in.
-        warnings: what a user should know.
-    """
-    return {"measured": dict(measured), "family": family, "how": how, "pixels": pixels, "warnings": list(warnings)}

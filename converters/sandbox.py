@@ -7,6 +7,7 @@ replies are JSON, a line each; arrays and networks are files in the folder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -38,7 +39,7 @@ class Limits:
     """What the process may use.
 
     Attributes:
-        memory_bytes: private memory.
+        memory_bytes: private memory; TensorFlow alone takes most of the least, 1 GiB.
         cpu_s: processor time, over all threads.
         wall_s: time from its start to its last answer.
         file_bytes: the largest file that it may write.
@@ -53,6 +54,8 @@ class Limits:
         for name, value in asdict(self).items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidInput(f"limits: {name}: wanted a whole number above 0, got {value!r}")
+        if self.memory_bytes < _GIB:
+            raise InvalidInput(f"limits: memory_bytes: wanted at least {_GIB} (1 GiB), got {self.memory_bytes}")
 
 
 class Sandbox:
@@ -139,7 +142,16 @@ class Sandbox:
         self._deadline = time.monotonic() + self._limits.wall_s
         with (self.folder / "said.txt").open("wb") as said:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-X", "utf8", "-c", _START, json.dumps(search), json.dumps(asdict(self._limits))],
+                [
+                    sys.executable,
+                    "-I",
+                    "-X",
+                    "utf8",
+                    "-c",
+                    _START,
+                    json.dumps(search),
+                    json.dumps(asdict(self._limits)),
+                ],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -197,10 +209,8 @@ class Sandbox:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class _Bench:
 
     def _open(self, order: Mapping[str, Any]) -> dict[str, Any]:
         self._origin = open_origin(Order(**order), Path.cwd(), self._progress)
-        return self._origin.summary()
+        return asdict(self._origin.findings())
 
     def _export(self) -> dict[str, Any]:
         assert self._origin is not None
@@ -105,7 +106,9 @@ def _confine(limits: Mapping[str, int]) -> None:
     ):
         hard = resource.getrlimit(kind)[1]
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (allowed, allowed))
+        # A little above the soft limit of processor time: at the hard one the kernel kills without a word.
+        last = allowed + 10 if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else allowed
+        resource.setrlimit(kind, (allowed, last))
 
 
 def _told(error: DeepfakeEdgeError) -> dict[str, Any]:

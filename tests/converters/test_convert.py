@@ -181,7 +181,7 @@ def test_mesonets_own_weights(name, data_dir, tmp_path, keras):
     with pytest.raises(ConversionError) as caught:
         convert(source, tmp_path / "n.dfe", ConvertOptions(family="meso4", overrides={"size_px": "128"}))
     (reason,) = caught.value.reasons
-    assert "weight 0: wanted (256, 16), found (1024, 16) in dense_" in reason
+    assert "weight 0: wanted (256, 16) kernel, found (1024, 16) kernel in dense_" in reason
 
 
 def test_calibration_with_ones_own_pictures(meso4, data_dir, tmp_path):

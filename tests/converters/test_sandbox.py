@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import pytest
 from deepfake_edge.converters import ConvertOptions, Limits, convert
 from deepfake_edge.converters.sandbox import Sandbox
 from deepfake_edge.errors import ConversionError, InvalidInput
+
+# Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 NOTHING = {"title": "x.bin", "kind": "hdf5"}
 
@@ -75,7 +79,6 @@ def test_it_does_not_outlive_a_parent_that_is_killed(tmp_path):
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(memory_bytes=150 * 1024**2), "memory"),
         (Limits(wall_s=1), "took longer than its limit of 1 s"),
         (Limits(cpu_s=2), "processor time"),
         (Limits(file_bytes=3000), "too large|File too large"),
@@ -86,6 +89,24 @@ def test_every_limit_ends_in_a_typed_error(limits, words, saved, tiny, tmp_path)
     with pytest.raises(ConversionError, match=words):
         convert(saved, tmp_path / "m.dfe", options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_declares_more_than_the_memory_there_is(keras, tiny, tmp_path):
+    source = tmp_path / "vast.keras"
+    layers = keras.layers
+    keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(7, name="vast"), layers.Dense(1)]).save(
+        source
+    )
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = members["config.json"].replace(b'"units": 7', b'"units": 1000000')
+    with zipfile.ZipFile(source, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    options = ConvertOptions(overrides=tiny.overrides, limits=Limits(memory_bytes=2 * 1024**3))
+    with pytest.raises(ConversionError, match=r"memory|OOM|allocat"):
+        convert(source, tmp_path / "m.dfe", options)
+    assert not (tmp_path / "m.dfe").exists()
 
 
 def test_a_crash_ends_in_a_typed_error(saved, tiny, tmp_path, monkeypatch):
@@ -129,3 +150,5 @@ def test_limits_are_whole_numbers_above_zero():
     for wrong in (0, -1, 1.5, True):
         with pytest.raises(InvalidInput, match="wall_s"):
             replace(Limits(), wall_s=wrong)
+    with pytest.raises(InvalidInput, match="1 GiB"):
+        Limits(memory_bytes=1000)
