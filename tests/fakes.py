@@ -62,20 +62,18 @@ def mean_head(frames: int, features: int = 1, frame_outputs: str | None = None) 
     With `frame_outputs`, a second output of that name has the same of each frame: (B, frames, 1).
     """
     nodes = [
-        helper.make_node("MatMul", ["window", "features"], ["means"]),
-        helper.make_node("Flatten", ["means"], ["flat"], axis=1),
-        helper.make_node("MatMul", ["flat", "times"], ["sum"]),
+        helper.make_node("Flatten", ["window"], ["flat"], axis=1),
+        helper.make_node("MatMul", ["flat", "weights"], ["sum"]),
         helper.make_node("Sigmoid", ["sum"], ["outputs"]),
     ]
+    scale = 1.0 if features == 1 else 4.0 / features
+    weights = {"weights": np.full((frames * features, 1), scale / frames, np.float32)}
     given = [("outputs", ["b", 1])]
     if frame_outputs:
+        nodes.append(helper.make_node("MatMul", ["window", "each"], ["means"]))
         nodes.append(helper.make_node("Sigmoid", ["means"], [frame_outputs]))
+        weights["each"] = np.full((features, 1), scale, np.float32)
         given.append((frame_outputs, ["b", frames, 1]))
-    scale = 1.0 if features == 1 else 4.0 / features
-    weights = {
-        "features": np.full((features, 1), scale, np.float32),
-        "times": np.full((frames, 1), 1 / frames, np.float32),
-    }
     return serialise(nodes, weights, given, ("window", ["b", frames, features]))
 
 
