@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from deepfake_edge.converters import mends
 from deepfake_edge.converters.canonical import canonical, operators
 from deepfake_edge.converters.cut import Cut
 from deepfake_edge.converters.failures import told
@@ -86,30 +85,13 @@ def _export(function: Callable[[Any], Any], taken: _Port, *given: _Port) -> byte
             input_signature=signature,
             opset=OPSET,
             inputs_as_nchw=nchw,
-            custom_op_handlers={"Erfc": (_erfc, [])},
+            custom_op_handlers=mends.handlers(),
+            custom_rewriter=mends.rewriters(),
         )
-        _bind(model, traced.get_concrete_function(*signature).graph.captures)
+        mends.bind(model, traced.get_concrete_function(*signature).graph.captures)
         graph = canonical(model, (taken.name, taken.shape), *((port.name, port.shape) for port in given))
     _refuse_loops(graph, given[0].name)
     return graph
-
-
-def _bind(model: Any, captures: Any) -> None:
-    """Give the model the arrays that layers hold outside of their weights, which the exporter leaves as inputs."""
-    inputs = {item.name for item in model.graph.input}
-    for held, placeholder in captures:
-        if placeholder.name in inputs:
-            model.graph.initializer.append(workshop.onnx().numpy_helper.from_array(held.numpy(), placeholder.name))
-
-
-def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
-    """The exact GELU's erfc(x) = 1 - erf(x), of which the exporter knows the second only."""
-    kind = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
-    outputs = list(node.output)
-    erf = context.make_node("Erf", node.input, **kind)
-    one = context.make_const(f"{name}_one", np.array(1.0, np.float32))
-    context.remove_node(name)
-    context.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, **kind)
 
 
 @contextmanager

