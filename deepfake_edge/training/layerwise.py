@@ -50,7 +50,8 @@ class Values:
     @property
     def sample(self) -> Floats:
         """Eight rows of `array`, spread evenly: enough for statistics."""
-        return self.array[np.linspace(0, len(self.array) - 1, _SAMPLE).round().astype(int)]
+        chosen: Floats = self.array[np.linspace(0, len(self.array) - 1, _SAMPLE).round().astype(int)]
+        return chosen
 
 
 # Is called before a layer runs, with the layer and its first input.
@@ -126,7 +127,7 @@ def _frames(layer: Any, clips: Values, prepare: Prepare) -> Values:
         count, frames = clips.array.shape[:2]
         windows = np.arange(count * frames).reshape(count, frames)
         crops = Values(clips.array.reshape(count * frames, *clips.array.shape[2:]), windows)
-    arguments = ((crops,), {})
+    arguments: Any = ((crops,), {})
     if not is_model(layer) or endings(layer):
         return _call(layer, arguments, prepare, True)[0]
     # A backbone has only statistics to be measured, for which a sample will do; the rest of it runs as a whole.
