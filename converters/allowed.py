@@ -16,6 +16,7 @@ from deepfake_edge.errors import ConversionError
 
 _SHOWN = 40
 _MAX_TEXT = 256
+_MAX_LAYERS = 5_000
 _MAX_LIST = 64
 _MAX_VALUES = 2**22
 _MAX_WHOLE = 2**31 - 1
@@ -77,23 +78,39 @@ def check_config(config: Mapping[str, Any], title: str) -> None:
 
 
 def objections(config: Mapping[str, Any]) -> list[str]:
-    """Every reason why Keras must not see a configuration: where, what, why. At most 40, then their number."""
+    """Every reason why Keras must not see a configuration: where, what, why; the first 40 of them."""
     kind = config.get("class_name")
     if not isinstance(kind, str) or not isinstance(config.get("config"), dict | list):
         return ["the configuration is not that of a Keras model"]
-    found: dict[str, None] = {}
     if kind not in MODELS and kind not in REASONS:
-        found[f"{_shown(kind)}: is {_ADVICE}"] = None
-    else:
-        root = {key: value for key, value in config.items() if key not in _ROOT_KEYS}
-        found = dict.fromkeys(_object(root, "the model"))
-    reasons = list(found)
-    return [*reasons[:_SHOWN], f"and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else reasons
+        return [f"{_shown(kind)}: is {_ADVICE}"]
+    if _layers(config) > _MAX_LAYERS:
+        return [f"the model has more than {_MAX_LAYERS} layers"]
+    found: dict[str, None] = {}
+    for reason in _object({key: value for key, value in config.items() if key not in _ROOT_KEYS}, "the model"):
+        if len(found) == _SHOWN and reason not in found:
+            return [*found, "and more"]
+        found[reason] = None
+    return list(found)
 
 
 def cleaned(config: Mapping[str, Any]) -> dict[str, Any]:
     """What Keras shall see of a configuration without objections: all but how the model was trained."""
     return {key: _cleaned(value) for key, value in config.items() if key != _DROPPED}
+
+
+def _layers(config: Mapping[str, Any]) -> int:
+    """How many layers and operations a configuration lists, in nested models too."""
+    count, stack = 0, list(config.values())
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            kind = item.get("class_name")
+            count += "inbound_nodes" in item or (isinstance(kind, str) and kind in LAYERS | MODELS)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return count
 
 
 def _cleaned(value: Any) -> Any:

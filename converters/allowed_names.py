@@ -19,11 +19,13 @@ LAYERS = _ranked(
     "GlobalAveragePooling", "GlobalMaxPooling", "MaxPooling", "SpatialDropout", "UpSampling", "ZeroPadding",
 ) | frozenset((
     "Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout", "Attention", "AugMix",
-    "AutoContrast", "Average", "BatchNormalization", "Bidirectional", "CenterCrop", "Concatenate", "Dense",
+    "AutoContrast", "Average", "BatchNormalization", "Bidirectional", "CenterCrop", "Concatenate", "Conv1DTranspose",
+    "Conv2DTranspose", "Conv3DTranspose", "Dense",
     "DepthwiseConv1D", "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Embedding", "Equalization",
     "Flatten", "GRU", "GRUCell", "GaussianDropout", "GaussianNoise", "GroupNormalization", "GroupQueryAttention",
     "GroupedQueryAttention", "Identity", "InputLayer", "LSTM", "LSTMCell", "LayerNormalization", "LeakyReLU",
     "Masking", "Maximum", "Minimum", "MultiHeadAttention", "Multiply", "Normalization", "PReLU", "Permute",
+    "Pipeline",
     "RMSNormalization", "RNN", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
     "RandomContrast", "RandomCrop", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur",
     "RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
@@ -102,6 +104,7 @@ CLASSES: Mapping[str, frozenset[str]] = _joined(
     _placed(INITIALIZERS, "initializers"),
     _placed(REGULARIZERS, "regularizers"),
     _placed(CONSTRAINTS, "constraints"),
+    _placed(frozenset(("SeedGenerator",)), "random"),
     _placed(POLICIES, "dtype_policies", "mixed_precision"),
 )
 

@@ -65,7 +65,7 @@ class Canary:
         self._rest()
         secret.read_bytes()
         # Not every file system keeps the time of the last reading.
-        self._reading_shows = secret.stat().st_atime_ns != _OLD_NS
+        self.reading_shows = secret.stat().st_atime_ns != _OLD_NS
         self._rest()
 
     def _rest(self) -> None:
@@ -74,7 +74,7 @@ class Canary:
     def check(self) -> None:
         found = self.target.file.stat()
         assert found.st_mtime_ns == _NEW_NS, "the canary was written to"
-        assert not self._reading_shows or found.st_atime_ns == _OLD_NS, "the canary was read"
+        assert not self.reading_shows or found.st_atime_ns == _OLD_NS, "the canary was read"
         assert self.target.file.read_bytes() == self._content
         assert [item.name for item in self.target.folder.iterdir()] == [self.target.file.name]
         assert not select.select([self._listener], [], [], 0)[0], "somebody called"
