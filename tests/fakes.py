@@ -70,9 +70,9 @@ def mean_head(frames: int, features: int = 1, frame_outputs: str | None = None) 
     weights = {"weights": np.full((frames * features, 1), scale / frames, np.float32)}
     given = [("outputs", ["b", 1])]
     if frame_outputs:
-        nodes.append(helper.make_node("MatMul", ["window", "each"], ["means"]))
+        nodes.append(helper.make_node("MatMul", ["window", "frame_weights"], ["means"]))
         nodes.append(helper.make_node("Sigmoid", ["means"], [frame_outputs]))
-        weights["each"] = np.full((features, 1), scale, np.float32)
+        weights["frame_weights"] = np.full((features, 1), scale, np.float32)
         given.append((frame_outputs, ["b", frames, 1]))
     return serialise(nodes, weights, given, ("window", ["b", frames, features]))
 
