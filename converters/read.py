@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from deepfake_edge.converters.family_option import Sizes, parse_family, with_giv
 from deepfake_edge.converters.hdf5 import check_hdf5, hdf5_kind, read_model_config
 from deepfake_edge.converters.order import Order
 from deepfake_edge.converters.rebuild import build_model
+from deepfake_edge.converters.saved_model import fill, read_saved_model
 from deepfake_edge.converters.signature import Line, signature
 from deepfake_edge.converters.steps import graph_of
 from deepfake_edge.converters.weights import listed, load_weights
@@ -109,6 +112,7 @@ def _from_config(
     model = build_model(config)
     load_weights(model, copy, kind, source=order.title, into="the model that the file describes")
     graph_of(model)
+    notes = (*order.notes, *_mixed_precision(config))
     if named is not None:
         family, given = named
         sizes = {**(family.sizes(model) or {}), **given}
@@ -118,15 +122,15 @@ def _from_config(
                 f"{order.title}: is not a {family.name}; leave --family away and give what it expects with --spec:",
                 differences,
             )
-        return Loaded(model, None, family, f"--family {family.name}, and its structure agrees", order.notes)
+        return Loaded(model, None, family, f"--family {family.name}, and its structure agrees", notes)
     known = recognise(model)
     if known is None:
-        return Loaded(model, None, None, "of no family that is known here", order.notes)
+        return Loaded(model, None, None, "of no family that is known here", notes)
     family, sizes = known
     listing = ", ".join(f"{key}={value}" for key, value in sizes.items())
     how = f"family {family.name}, recognised by its structure ({listing})"
-    loaded = Loaded(model, None, family, how, order.notes)
-    return loaded if "classes" in order.given else replace(loaded, warnings=(*order.notes, _unconfirmed(family)))
+    loaded = Loaded(model, None, family, how, notes)
+    return loaded if "classes" in order.given else replace(loaded, warnings=(*notes, _unconfirmed(family)))
 
 
 def _from_saved_model(
@@ -140,14 +144,20 @@ def _from_saved_model(
     progress("starting TensorFlow")
     workshop.keras()
     progress("loading the model")
-    from deepfake_edge.converters.saved_model import fill, read_saved_model
-
     source = read_saved_model(folder)
     family, sizes = named[0], with_given(*named, order.given)
     model = _built(family, sizes)
     fill(model, source.weights)
     how = f"--family {family.name}, every variable of the SavedModel in its place"
     return Loaded(model, source.function, family, how, order.notes)
+
+
+def _mixed_precision(config: Mapping[str, Any]) -> tuple[str, ...]:
+    found = sorted(set(re.findall(r'"(mixed_b?float16)"', json.dumps(config))))
+    return tuple(
+        f"the model was saved to compute in {policy}; it is converted, and compared with itself, in float32"
+        for policy in found
+    )
 
 
 def _built(family: Family, sizes: Sizes) -> Any:
