@@ -140,7 +140,7 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
             np.savez(sandbox.folder / CROPS, crops=crops.crops, windows=crops.windows)
         todo = f"running the source on {len(crops.crops)} crops and {len(crops.windows)} windows"
         with clock.stage("reference", todo):
-            last = sandbox.ask("reference", crop=asdict(spec.crop))
+            last = sandbox.ask("reference", spec=spec.to_json())
             with told("what the conversion process says of the source cannot be read"):
                 truth = load_truth(sandbox.folder / TRUTH)
     with clock.stage("parity", "comparing the converted model with the source"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from deepfake_edge.data import Floats, Pixels
 from deepfake_edge.errors import InferenceError, InvalidInput
 from deepfake_edge.model import Model, fake_scores, normalise
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
-from deepfake_edge.spec import CropSpec, ModelSpec, Triple
+from deepfake_edge.spec import ChannelOrder, CropSpec, ModelSpec, Triple
 from deepfake_edge.training.face_crops import clip_windows
 
 Truth: TypeAlias = Literal["real", "fake"]
@@ -110,15 +110,18 @@ def fit_warning(fits: Sequence[Fit]) -> str | None:
 def _readings(own: CropSpec) -> Iterator[tuple[str, CropSpec]]:
     known = False
     for name, mean, scale in _RANGES:
-        for order in ("rgb", "bgr"):
-            turn = 1 if order == "rgb" else -1
-            values = (tuple(map(float, mean[::turn])), tuple(map(float, scale[::turn])))
+        for order in get_args(ChannelOrder):
+            values = (mean, scale) if order == "rgb" else (_reversed(mean), _reversed(scale))
             same = order == own.channel_order and np.allclose(values, (own.mean, own.scale), rtol=1e-3)
             known = known or same
-            crop = own if same else replace(own, channel_order=order, mean=values[0], scale=values[1])
-            yield name, crop
+            yield name, own if same else replace(own, channel_order=order, mean=values[0], scale=values[1])
     if not known:
         yield "as given", own
+
+
+def _reversed(triple: Triple) -> Triple:
+    first, second, third = triple
+    return third, second, first
 
 
 def _orders(spec: ModelSpec) -> tuple[tuple[str, ...], ...]:
@@ -137,9 +140,7 @@ def _outputs(model: Model, crops: Pixels, windows: np.ndarray, cut: CropSpec, re
         return None
 
 
-def _fit(
-    pixels: str, spec: ModelSpec, outputs: Sequence[Floats | None], truths: Sequence[Truth], chosen: bool
-) -> Fit:
+def _fit(pixels: str, spec: ModelSpec, outputs: Sequence[Floats | None], truths: Sequence[Truth], chosen: bool) -> Fit:
     losses, right = [], 0
     for values, truth in zip(outputs, truths, strict=True):
         score = 0.5 if values is None else float(fake_scores(values, spec).mean())

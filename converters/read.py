@@ -115,7 +115,7 @@ def _from_config(
     notes = (*order.notes, *_mixed_precision(config))
     if named is not None:
         family, given = named
-        sizes = {**(family.sizes(model) or {}), **given}
+        sizes: Sizes = {**(family.sizes(model) or {}), **given}
         differences = _differences(signature(_built(family, sizes)), signature(model))
         if differences:
             raise ConversionError(
@@ -126,8 +126,8 @@ def _from_config(
     known = recognise(model)
     if known is None:
         return Loaded(model, None, None, "of no family that is known here", notes)
-    family, sizes = known
-    listing = ", ".join(f"{key}={value}" for key, value in sizes.items())
+    family, found = known
+    listing = ", ".join(f"{key}={value}" for key, value in found.items())
     how = f"family {family.name}, recognised by its structure ({listing})"
     loaded = Loaded(model, None, family, how, notes)
     return loaded if "classes" in order.given else replace(loaded, warnings=(*notes, _unconfirmed(family)))

@@ -24,7 +24,7 @@ from deepfake_edge.converters.order import Order
 from deepfake_edge.converters.origin import Origin, open_origin
 from deepfake_edge.converters.truth_file import save_truth
 from deepfake_edge.errors import ConversionError, DeepfakeEdgeError
-from deepfake_edge.spec import CropSpec
+from deepfake_edge.spec import ModelSpec
 
 CROPS, TRUTH = "crops.npz", "truth.npz"
 BACKBONE, HEAD = "backbone.onnx", "head.onnx"
@@ -67,7 +67,12 @@ class _Bench:
         self._origin: Origin | None = None
 
     def do(self, task: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        answer = {"open": self._open, "export": self._export, "reference": self._reference}[task](**arguments)
+        tasks: Mapping[str, Callable[..., dict[str, Any]]] = {
+            "open": self._open,
+            "export": self._export,
+            "reference": self._reference,
+        }
+        answer = tasks[task](**arguments)
         return {**answer, "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
     def _open(self, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,12 +88,11 @@ class _Bench:
         transposed = networks.backbone is not None and moved_transposes(networks.backbone)
         return {"backbone": networks.backbone is not None, "head": networks.head is not None, "transposed": transposed}
 
-    def _reference(self, crop: Mapping[str, Any]) -> dict[str, Any]:
+    def _reference(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         assert self._origin is not None
         with np.load(CROPS, allow_pickle=False) as given:
             crops, windows = given["crops"], given["windows"]
-        triples = {key: tuple(value) if isinstance(value, list) else value for key, value in crop.items()}
-        truth = self._origin.reference(crops, windows, CropSpec(**triples))
+        truth = self._origin.reference(crops, windows, ModelSpec.from_json(spec).crop)
         save_truth(truth, Path(TRUTH))
         return {}
 
