@@ -89,6 +89,7 @@ def _export(function: Callable[[Any], Any], taken: _Port, *given: _Port) -> byte
             custom_rewriter=mends.rewriters(),
         )
         mends.bind(model, traced.get_concrete_function(*signature).graph.captures)
+        mends.keep_zeros(model)
         graph = canonical(model, (taken.name, taken.shape), *((port.name, port.shape) for port in given))
     _refuse_loops(graph, given[0].name)
     return graph

@@ -32,6 +32,27 @@ def bind(model: Any, captures: Any) -> None:
             model.graph.initializer.append(workshop.onnx().numpy_helper.from_array(held.numpy(), placeholder.name))
 
 
+def keep_zeros(model: Any) -> None:
+    """Keep ONNX Runtime from taking zeros around a max pooling's input for its own padding, which never wins.
+
+    Its fusion of Pad and MaxPool (1.31) is right only for inputs that are never negative. It leaves other constants
+    alone, so the zeros become the smallest normal number.
+    """
+    numpy_helper = workshop.onnx().numpy_helper
+    producers = {name: node for node in model.graph.node for name in node.output}
+    zeros = {item.name for item in model.graph.initializer if not numpy_helper.to_array(item).any()}
+    tiny = numpy_helper.from_array(np.array(np.finfo(np.float32).tiny, np.float32), "smallest_normal")
+    for node in model.graph.node:
+        pad = producers.get(node.input[0]) if node.op_type == "MaxPool" else None
+        if pad is None or pad.op_type != "Pad" or (len(pad.input) > 2 and pad.input[2] and pad.input[2] not in zeros):
+            continue
+        before = producers.get(pad.input[0])
+        if before is None or before.op_type not in ("Relu", "Sigmoid", "Softmax"):
+            pad.input[:] = [*pad.input[:2], tiny.name]
+            if tiny not in model.graph.initializer:
+                model.graph.initializer.append(tiny)
+
+
 def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
     """The exact GELU's erfc(x) = 1 - erf(x), of which the exporter knows the second only."""
     kind = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}

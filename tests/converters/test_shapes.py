@@ -13,6 +13,7 @@ from deepfake_edge.converters.canonical import operators
 from deepfake_edge.converters.cut import cut
 from deepfake_edge.converters.export import export
 from deepfake_edge.errors import ConversionError
+from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training.face_crops import CropSet, make_crops
 from deepfake_edge.training.untrained import seed_weights
@@ -446,6 +447,19 @@ def test_no_transposition_is_left_around_what_mobile_networks_are_made_of(keras)
     found = operators(export(cut(scattered(model), None, None)).backbone)
     assert not {"Transpose", "BatchNormalization", "Unsqueeze"} & set(found)
     assert found["Conv"] == 3
+
+
+def test_zeros_around_negative_values_win_a_maximum(keras):
+    """ONNX Runtime fuses Pad and MaxPool as if padding never won."""
+    layers = keras.layers
+    crop = keras.Input((8, 8, 3))
+    values = layers.Rescaling(-1.0, -1.0)(layers.Conv2D(2, 1, activation="relu")(crop))
+    values = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(values))
+    model = scattered(keras.Model(crop, layers.Dense(1, activation="sigmoid")(layers.Flatten()(values))))
+    crops = np.random.default_rng(0).standard_normal((4, 8, 8, 3)).astype(np.float32)
+    network = OnnxRuntimeNetwork(export(cut(model, None, None)).backbone, name="backbone")
+    found = network.run({"crops": np.ascontiguousarray(crops.transpose(0, 3, 1, 2))})["outputs"]
+    np.testing.assert_allclose(found, np.asarray(model(crops)), atol=1e-6)
 
 
 # name -> (side, what its own first layers say)
