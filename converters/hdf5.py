@@ -8,7 +8,9 @@ short texts are all that may be there.
 from __future__ import annotations
 
 import math
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -27,12 +29,12 @@ _MAX_DEPTH = 64
 _MAX_NAME = 512
 _MAX_RANK = 8
 _MAX_ATTRIBUTES = 64
-# Texts without a fixed length could all be the same long one, which is what the count and the process's limit on
-# memory are for.
+# Texts without a fixed length could all be the same long one; reading them meets the limit on memory.
 _MAX_ATTRIBUTE_VALUES = 10_000
 _MAX_ATTRIBUTE_BYTES = 16 * 1024**2
 _MAX_BYTES = 4 * 1024**3
 _MAX_ITEM_BYTES = 8
+_MAX_WORK_BYTES = 512 * 1024**2
 # Trained weights hardly shrink; below the floor a bomb would be harmless and zeros are common.
 _MAX_RATIO = 200
 _RATIO_FLOOR_BYTES = 1024**2
@@ -58,7 +60,7 @@ def check_hdf5(path: Path, title: str) -> None:
             of proportion to the stored ones. One line says what and where.
     """
     h5py = workshop.h5py()
-    with told(f"{title}: is a damaged or truncated HDF5 file"), h5py.File(path, "r") as file:
+    with told(f"{title}: is a damaged or truncated HDF5 file"), _little_memory(), h5py.File(path, "r") as file:
         if file.userblock_size:
             raise ConversionError(f"{title}: something stands before its HDF5 content, which is refused")
         _Walk(h5py, title, path.stat().st_size).check(file.id)
@@ -88,6 +90,20 @@ def read_model_config(path: Path, title: str) -> dict[str, Any] | None:
             raise ConversionError(f"{title}: its model_config is no text")
         data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
     return strict_json.parse_object(data, f"{title}: model_config")
+
+
+@contextmanager
+def _little_memory() -> Iterator[None]:
+    """For a while, hold the process to little more memory than it has: HDF5 allocates what a damaged text claims."""
+    _, *lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = held + _MAX_WORK_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @dataclass(slots=True)
@@ -167,15 +183,15 @@ class _Walk:
             values = attribute.get_space().get_simple_extent_npoints()
             if values > _MAX_ATTRIBUTE_VALUES or values * kind.get_size() > _MAX_ATTRIBUTE_BYTES:
                 raise self._refusal(place, f"its attribute {name[:80]!r} has {values} values")
-            if text and values and name.startswith((_LAYER_NAMES, _WEIGHT_NAMES)):
-                self._check_listed(attribute, place)
+            if text and values:
+                self._check_texts(attribute, name.startswith((_LAYER_NAMES, _WEIGHT_NAMES)), place)
 
-    def _check_listed(self, attribute: Any, place: str) -> None:
-        """Names that Keras 2 lists in an attribute and then opens."""
-        names = np.empty(attribute.shape, attribute.dtype)
-        attribute.read(names)
-        for name in names.reshape(-1).tolist():
-            self._check_name(name if isinstance(name, bytes) else str(name).encode(), place)
+    def _check_texts(self, attribute: Any, names: bool, place: str) -> None:
+        """Texts, which are read to see that they can be, and names that Keras 2 lists and then opens."""
+        texts = np.empty(attribute.shape, attribute.dtype)
+        attribute.read(texts)
+        for text in texts.reshape(-1).tolist() if names else ():
+            self._check_name(text if isinstance(text, bytes) else str(text).encode(), place)
 
     def _check_dataset(self, item: Any, place: str) -> None:
         h5py = self.h5py
