@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from deepfake_edge.converters.canonical import constants_of
 from deepfake_edge.training import workshop
 
 
@@ -40,7 +41,7 @@ def keep_zeros(model: Any) -> None:
     """
     numpy_helper = workshop.onnx().numpy_helper
     producers = {name: node for node in model.graph.node for name in node.output}
-    zeros = {item.name for item in model.graph.initializer if not numpy_helper.to_array(item).any()}
+    zeros = {name for name, values in constants_of(model.graph).items() if not values.any()}
     tiny = numpy_helper.from_array(np.array(np.finfo(np.float32).tiny, np.float32), "smallest_normal")
     for node in model.graph.node:
         pad = producers.get(node.input[0]) if node.op_type == "MaxPool" else None

@@ -82,7 +82,7 @@ def describe(data: bytes, given: Mapping[str, Any]) -> Described:
     reasons = _general_objections(model)
     layout, network = None, None
     try:
-        network = OnnxRuntimeNetwork(data, name=_NAME)
+        network = OnnxRuntimeNetwork(data, name=_NAME, optimise=False)
     except BundleError as error:
         reasons.append(str(error))
     if network is not None:
@@ -108,7 +108,7 @@ def describe(data: bytes, given: Mapping[str, Any]) -> Described:
 
 def open_source(data: bytes, described: Described) -> Callable[[Floats], Floats]:
     """Load the model as it is, unchanged: a function from (N, *layout.plain) to probabilities (N, C)."""
-    source = Source(OnnxRuntimeNetwork(data, name=_NAME), described.layout)
+    source = Source(OnnxRuntimeNetwork(data, name=_NAME, optimise=False), described.layout)
     return lambda items: probabilities(source.columns(items)) if described.logits else source.columns(items)
 
 

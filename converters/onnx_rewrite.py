@@ -12,6 +12,7 @@ import numpy as np
 from deepfake_edge.converters.canonical import canonical
 from deepfake_edge.converters.export import Networks
 from deepfake_edge.converters.failures import last_line
+from deepfake_edge.converters.mends import keep_zeros
 from deepfake_edge.converters.onnx_batch import drop_zero_states, free_reshapes
 from deepfake_edge.converters.onnx_file import Described, open_source
 from deepfake_edge.converters.onnx_source import load, noise
@@ -56,6 +57,7 @@ def _rewritten(data: bytes, described: Described, freed: bool) -> bytes:
     onnx, layout = workshop.onnx(), described.layout
     model = load(data)
     drop_zero_states(model)
+    keep_zeros(model)
     if freed:
         batch = layout.batch or 1
         free_reshapes(model, [(batch, *layout.plain)[axis] for axis in layout.order])

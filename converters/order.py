@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["archive", "hdf5", "onnx", "saved_model"]
 
+# How long the check of an HDF5 file may take before the process ends itself.
+HDF5_WALL_S = 10
 # Names of the checked copies in the process's folder, by kind of file.
 COPIES: Mapping[Kind, str] = {
     "archive": "model.weights.h5",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from deepfake_edge.converters.allowed import cleaned, objections
 from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.family_option import Sizes, parse_family, with_given
 from deepfake_edge.converters.hdf5 import check_hdf5, hdf5_kind, read_model_config
-from deepfake_edge.converters.order import Order
+from deepfake_edge.converters.order import HDF5_WALL_S, Order
 from deepfake_edge.converters.rebuild import build_model
 from deepfake_edge.converters.saved_model import fill, read_saved_model
 from deepfake_edge.converters.signature import Line, signature
@@ -59,7 +60,10 @@ def read_model(copy: Path, order: Order, progress: Callable[[str], None]) -> Loa
     named = None if order.family is None else parse_family(order.family)
     if order.kind == "saved_model":
         return _from_saved_model(copy, order, named, progress)
+    # HDF5 can loop without end in a damaged file, where only a signal's default action reaches it.
+    signal.alarm(HDF5_WALL_S)
     check_hdf5(copy, order.title)
+    signal.alarm(0)
     kind = "weights" if order.kind == "archive" else hdf5_kind(copy)
     config, notes = order.config, order.notes
     if order.kind == "hdf5":

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from deepfake_edge import errors
+from deepfake_edge.converters.order import HDF5_WALL_S
 from deepfake_edge.errors import ConversionError, DeepfakeEdgeError, InvalidInput
 
 _GIB = 1024**3
@@ -193,6 +194,8 @@ class Sandbox:
             return ConversionError("the conversion process stopped answering")
         if code == -signal.SIGXCPU:
             return ConversionError(f"conversion used more than its limit of {self._limits.cpu_s} s of processor time")
+        if code == -signal.SIGALRM:
+            return ConversionError(f"its HDF5 content could not be checked within {HDF5_WALL_S} s: it is damaged")
         if code == -signal.SIGXFSZ:
             return ConversionError(f"conversion wrote a file larger than its limit of {self._limits.file_bytes} bytes")
         limit = f"its memory limit is {self._limits.memory_bytes / _GIB:.3g} GiB"

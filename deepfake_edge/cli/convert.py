@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
         "--check-label", action="append", default=[], choices=("real", "fake"), help="its truth; one for each --check"
     )
     parser.add_argument(
-        "--fused", action="store_true", help="convert a clip model whole where it cannot be cut; slower at every verdict"
+        "--fused", action="store_true", help="convert a clip model whole where it cannot be cut; slow at every verdict"
     )
     parser.add_argument(
         "--trust-source", action="store_true", help="accept a SavedModel, which is a program that will be run"
@@ -79,7 +79,8 @@ def print_report(report: ConversionReport) -> None:
     print(table(rows, ("the model expects", "", "from")))
     print(f"\nfake is {report.spec.fake_output}")
     print()
-    print(table([(key, str(value)) for key, value in sorted(report.parity.items())], ("parity with the source", "fp32")))
+    figures = [(key, str(value)) for key, value in sorted(report.parity.items())]
+    print(table(figures, ("parity with the source", "fp32")))
     if report.fits:
         print()
         print(table(_fit_rows(report.fits), ("labelled clips read as", "colour", "classes", "right", "log-loss", "")))

@@ -21,13 +21,14 @@ class OnnxRuntimeNetwork:
     `run` may be called from several threads at once.
     """
 
-    def __init__(self, graph: bytes, *, name: str, threads: int | None = None) -> None:
+    def __init__(self, graph: bytes, *, name: str, threads: int | None = None, optimise: bool = True) -> None:
         """Load a graph.
 
         Args:
             graph: serialised ONNX, already checked by `onnx_wire.check_onnx`.
             name: what to call it in messages.
             threads: threads for one call; None takes one a physical core.
+            optimise: rewrite the graph to run faster; without, each operator runs as it stands: the reference.
         Raises:
             InvalidInput: `threads` is out of range.
             BundleError: ONNX Runtime refuses the graph.
@@ -41,6 +42,8 @@ class OnnxRuntimeNetwork:
         options.inter_op_num_threads = 1
         if threads is not None:
             options.intra_op_num_threads = threads
+        if not optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Spinning workers steal the cores from preprocessing and the face finder between two calls.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._name = name

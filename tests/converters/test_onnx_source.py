@@ -135,7 +135,7 @@ def noise(described: Described, count: int = BATCH) -> Any:
 
 def by_source(data: bytes, described: Described, items: Any) -> Any:
     """The model itself, one item at a time, its logits finished here."""
-    network = OnnxRuntimeNetwork(data, name="theirs")
+    network = OnnxRuntimeNetwork(data, name="theirs", optimise=False)
     axes, repeat = described.layout.order, described.layout.batch or 1
     rows = []
     for item in items:
@@ -179,6 +179,38 @@ def test_per_frame_models(end, axes):
     activation = "sigmoid" if end == "sigmoid" else "softmax"
     assert described.measured == {"size_px": SIDE, "frames": 1, "activation": activation}
     assert (described.layout.axes, described.logits, described.warnings) == (axes, end == "logits", ())
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_zeros_around_a_pooling_stay_zeros(constant):
+    """ONNX Runtime fuses Pad and MaxPool into one whose padding never wins; negative values tell the difference."""
+    onnx = workshop.onnx()
+    helper, tensor = onnx.helper, onnx.TensorProto
+    dice = np.random.default_rng(1)
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    values = dice.standard_normal((3 * ((SIDE + 2) // 2) ** 2, 1)).astype(np.float32)
+    weights = [onnx.numpy_helper.from_array(values, "w"), onnx.numpy_helper.from_array(pads, "pads")]
+    zero = onnx.numpy_helper.from_array(np.array(0, np.float32), "zero")
+    nodes = [
+        helper.make_node("Exp", ["images"], ["e"]),
+        helper.make_node("Neg", ["e"], ["n"]),
+        helper.make_node("Pad", ["n", "pads", "zero"], ["p"]),
+        helper.make_node("MaxPool", ["p"], ["m"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["m"], ["f"]),
+        helper.make_node("MatMul", ["f", "w"], ["g"]),
+        helper.make_node("Sigmoid", ["g"], ["outputs"]),
+    ]
+    if constant:
+        nodes.insert(0, helper.make_node("Constant", [], ["zero"], value=zero))
+    graph = helper.make_graph(
+        nodes,
+        "zeros",
+        [helper.make_tensor_value_info("images", tensor.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("outputs", tensor.FLOAT, ["n", 1])],
+        weights if constant else [*weights, zero],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert converted(model.SerializeToString(), {})[1] < 1e-6
 
 
 @pytest.mark.parametrize("axes", ["NCTHW", "NTHWC", "NTCHW"])
