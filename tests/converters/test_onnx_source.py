@@ -184,13 +184,11 @@ def test_per_frame_models(end, axes):
 @pytest.mark.parametrize("constant", [False, True])
 def test_zeros_around_a_pooling_stay_zeros(constant):
     """ONNX Runtime fuses Pad and MaxPool into one whose padding never wins; negative values tell the difference."""
-    onnx = workshop.onnx()
-    helper, tensor = onnx.helper, onnx.TensorProto
     dice = np.random.default_rng(1)
     pads = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
     values = dice.standard_normal((3 * ((SIDE + 2) // 2) ** 2, 1)).astype(np.float32)
-    weights = [onnx.numpy_helper.from_array(values, "w"), onnx.numpy_helper.from_array(pads, "pads")]
-    zero = onnx.numpy_helper.from_array(np.array(0, np.float32), "zero")
+    weights = [numpy_helper.from_array(values, "w"), numpy_helper.from_array(pads, "pads")]
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
     nodes = [
         helper.make_node("Exp", ["images"], ["e"]),
         helper.make_node("Neg", ["e"], ["n"]),
@@ -205,8 +203,8 @@ def test_zeros_around_a_pooling_stay_zeros(constant):
     graph = helper.make_graph(
         nodes,
         "zeros",
-        [helper.make_tensor_value_info("images", tensor.FLOAT, ["n", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("outputs", tensor.FLOAT, ["n", 1])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", 1])],
         weights if constant else [*weights, zero],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
