@@ -1,8 +1,9 @@
 """Which reading of a model fits clips whose truth is known: class order, pixel values, colour order.
 
 None of these can be read off a network, and a wrong one gives scores that look like scores. So the finished
-networks run on labelled clips under every usual combination, and the mean log-loss (Good, "Rational Decisions",
-1952: -log of the probability given to the truth) says which fits best.
+networks run on labelled clips under every usual combination. The clips that it gets right say which fits best; the
+mean log-loss (Good, "Rational Decisions", 1952: -log of the probability given to the truth) is shown beside them but
+decides nothing by itself, since pixel values that are too large drive scores to 0 and 1 and flatter it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def compare_fits(bundle: Bundle, labelled: Sequence[LabelledClip]) -> tuple[Fit,
         bundle: as converted; its own reading is among those tried.
         labelled: clips or pictures with a face, and whether it is real or fake.
     Returns:
-        a fit for each reading, best first.
+        a fit for each reading: those with more clips right first, then the bundle's own, then by log-loss.
     Raises:
         InvalidInput: a clip shows no face, or a label is none.
         SourceError: a clip cannot be read.
@@ -92,18 +93,18 @@ def compare_fits(bundle: Bundle, labelled: Sequence[LabelledClip]) -> tuple[Fit,
                 read = replace(spec, crop=crop, classes=classes)
                 chosen = (crop, classes) == (spec.crop, spec.classes)
                 fits.append(_fit(pixels, read, outputs, truths, chosen))
-    return tuple(sorted(fits, key=lambda fit: (fit.log_loss, not fit.chosen)))
+    return tuple(sorted(fits, key=lambda fit: (-fit.right, not fit.chosen, fit.log_loss)))
 
 
 def fit_warning(fits: Sequence[Fit]) -> str | None:
-    """What to say when another reading fits better than the one that was written; None when none does."""
+    """What to say when another reading gets more clips right than the one that was written; None when none does."""
     chosen = next(fit for fit in fits if fit.chosen)
     best = fits[0]
-    if best.log_loss >= chosen.log_loss:
+    if best.right <= chosen.right:
         return None
     return (
-        f"another reading fits these {best.clips} clips better ({best.right} right, log-loss {best.log_loss:.2f}, "
-        f"against {chosen.right} and {chosen.log_loss:.2f}): {best.options}"
+        f"the way the pixels and classes are read gets {chosen.right} of {chosen.clips} labelled clips right, another "
+        f"{best.right}: {best.options}"
     )
 
 

@@ -76,7 +76,7 @@ def read_model(copy: Path, order: Order, progress: Callable[[str], None]) -> Loa
         return _from_config(config, copy, kind, order, named)
     if named is None:
         raise ConversionError(
-            f"{order.title}: holds weights only; name the architecture: --family {' or --family '.join(FAMILIES)}"
+            f"{order.title}: holds weights only; name the architecture: --family NAME, one of {', '.join(FAMILIES)}"
         )
     family, sizes = named[0], with_given(*named, order.given)
     model = _built(family, sizes)
@@ -143,7 +143,7 @@ def _from_saved_model(
     if named is None:
         raise ConversionError(
             f"{order.title}: a SavedModel does not show its layers; name the architecture that its variables belong "
-            f"to: --family {' or --family '.join(FAMILIES)}"
+            f"to: --family NAME, one of {', '.join(FAMILIES)}"
         )
     progress("starting TensorFlow")
     workshop.keras()
