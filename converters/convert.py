@@ -14,8 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deepfake_edge.bundle import Bundle, Variant, write_bundle
 from deepfake_edge.converters import parity
 from deepfake_edge.converters.export import Networks
@@ -27,7 +25,7 @@ from deepfake_edge.converters.intake import take
 from deepfake_edge.converters.sandbox import Limits, Sandbox
 from deepfake_edge.converters.source_file import SourceFile
 from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
-from deepfake_edge.converters.truth_file import load_truth
+from deepfake_edge.converters.truth_file import pack_arrays, unpack_truth
 from deepfake_edge.converters.worker import BACKBONE, CROPS, HEAD, TRUTH
 from deepfake_edge.errors import BundleError, ConversionError, InvalidInput
 from deepfake_edge.onnx_wire import check_onnx
@@ -134,15 +132,14 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
             spec, origin = settle(family, found.how, found.measured, found.pixels, given)
         with clock.stage("export", "exporting to ONNX"):
             exported = sandbox.ask("export")
-            networks, counts = _networks(sandbox.folder, exported)
+            networks, counts = _networks(sandbox, exported)
         with clock.stage("crops", "preparing face crops"):
             crops = make_crops(spec.crop, spec.clip, options.calibration)
-            np.savez(sandbox.folder / CROPS, crops=crops.crops, windows=crops.windows)
+            (sandbox.folder / CROPS).write_bytes(pack_arrays({"crops": crops.crops, "windows": crops.windows}))
         todo = f"running the source on {len(crops.crops)} crops and {len(crops.windows)} windows"
         with clock.stage("reference", todo):
             last = sandbox.ask("reference", spec=spec.to_json())
-            with told("what the conversion process says of the source cannot be read"):
-                truth = load_truth(sandbox.folder / TRUTH)
+            truth = unpack_truth(sandbox.read(TRUTH))
     with clock.stage("parity", "comparing the converted model with the source"):
         name = options.name or _stem(source)
         draft = Bundle(name, spec, _variants(networks, {}), truth.golden, _provenance(file))
@@ -170,7 +167,7 @@ def _findings(answer: Mapping[str, Any]) -> Findings:
         return Findings(**{item.name: answer[item.name] for item in fields(Findings)})
 
 
-def _networks(folder: Path, exported: Mapping[str, Any]) -> tuple[Networks, dict[str, Mapping[str, int]]]:
+def _networks(sandbox: Sandbox, exported: Mapping[str, Any]) -> tuple[Networks, dict[str, Mapping[str, int]]]:
     """The networks that came back, each checked as a device would check it."""
     graphs: dict[str, bytes] = {}
     counts: dict[str, Mapping[str, int]] = {}
@@ -178,9 +175,9 @@ def _networks(folder: Path, exported: Mapping[str, Any]) -> tuple[Networks, dict
         if not exported.get(part):
             continue
         try:
-            graphs[part] = (folder / name).read_bytes()
+            graphs[part] = sandbox.read(name)
             counts[part] = check_onnx(graphs[part], name)
-        except (OSError, BundleError) as error:
+        except BundleError as error:
             raise ConversionError(f"the exported {part} is refused: {error}") from error
     return Networks(graphs.get("backbone"), graphs.get("head")), counts
 

@@ -12,6 +12,7 @@ import json
 import os
 import select
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,22 @@ class Sandbox:
                 if not isinstance(answer, dict):
                     raise ConversionError("the conversion process gave an answer that is none")
                 return answer
+
+    def read(self, name: str) -> bytes:
+        """A file that the process has written; nothing else that it may have put there under that name.
+
+        Raises:
+            ConversionError: it is absent, no plain file, or larger than the limit.
+        """
+        try:
+            # Neither through a link nor waiting for whoever opens the other end of a pipe.
+            with open(os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > self._limits.file_bytes:
+                    raise ConversionError(f"the conversion process left no plain file as {name}")
+                return file.read(found.st_size)
+        except OSError as error:
+            raise ConversionError(f"the conversion process left no {name}: {error.strerror}") from error
 
     def close(self) -> None:
         """Kill the process and remove its folder; may be called twice."""

@@ -16,13 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deepfake_edge.converters.export import moved_transposes
 from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.order import Order
 from deepfake_edge.converters.origin import Origin, open_origin
-from deepfake_edge.converters.truth_file import save_truth
+from deepfake_edge.converters.truth_file import pack_truth, unpack_arrays
 from deepfake_edge.errors import ConversionError, DeepfakeEdgeError
 from deepfake_edge.spec import ModelSpec
 
@@ -90,10 +88,9 @@ class _Bench:
 
     def _reference(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         assert self._origin is not None
-        with np.load(CROPS, allow_pickle=False) as given:
-            crops, windows = given["crops"], given["windows"]
-        truth = self._origin.reference(crops, windows, ModelSpec.from_json(spec).crop)
-        save_truth(truth, Path(TRUTH))
+        given = unpack_arrays(Path(CROPS).read_bytes())
+        truth = self._origin.reference(given["crops"], given["windows"], ModelSpec.from_json(spec).crop)
+        Path(TRUTH).write_bytes(pack_truth(truth))
         return {}
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import math
 import operator
 import os
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.errors import BundleError, InvalidInput
+from deepfake_edge.npy import read_npy, write_npy
 from deepfake_edge.onnx_ports import output_names
 from deepfake_edge.onnx_wire import check_onnx
 from deepfake_edge.sealed import pack, seal, unpack, unseal, write_atomically
@@ -266,12 +265,7 @@ def _is_name(value: object) -> bool:
 
 
 def _pack_golden(golden: Golden) -> bytes:
-    arrays = {}
-    for name in _GOLDEN_ARRAYS:
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.ascontiguousarray(getattr(golden, name)), (1, 0), allow_pickle=False)
-        arrays[f"{name}.npy"] = buffer.getvalue()
-    return pack(arrays)
+    return pack({f"{name}.npy": write_npy(getattr(golden, name)) for name in _GOLDEN_ARRAYS})
 
 
 def _unpack_golden(data: bytes, spec: ModelSpec) -> Golden:
@@ -289,16 +283,9 @@ def _unpack_golden(data: bytes, spec: ModelSpec) -> Golden:
 
 
 def _array(content: bytes, name: str) -> NDArray[Any]:
-    """Read an array whose stated size is the size of what follows."""
-    buffer = io.BytesIO(content)
-    if np.lib.format.read_magic(buffer) != (1, 0):
-        raise ValueError(f"golden {name}: wanted version 1.0 of the npy format")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
+    array = read_npy(content, f"golden {name}")
     wanted, dimensions = _GOLDEN_ARRAYS[name]
     lowest = (1, 0) if name == "features" else (1,) * dimensions
-    if dtype != np.dtype(wanted) or len(shape) != dimensions or fortran or any(map(operator.lt, shape, lowest)):
-        raise ValueError(f"golden {name}: wanted {wanted} with {dimensions} axes, got {dtype} {shape}")
-    if math.prod(shape) * dtype.itemsize != len(content) - buffer.tell():
-        raise ValueError(f"golden {name}: its size is not what its header says")
-    array: NDArray[Any] = np.frombuffer(content, dtype, offset=buffer.tell()).reshape(shape).copy()
+    if array.dtype != np.dtype(wanted) or array.ndim != dimensions or any(map(operator.lt, array.shape, lowest)):
+        raise ValueError(f"golden {name}: wanted {wanted} with {dimensions} axes, got {array.dtype} {array.shape}")
     return array

@@ -96,8 +96,8 @@ def test_a_sabotaged_network_is_refused_and_nothing_is_written(part, saved, opti
 
     real = stages._networks
 
-    def sabotaged(folder, exported):
-        networks, counts = real(folder, exported)
+    def sabotaged(sandbox, exported):
+        networks, counts = real(sandbox, exported)
         model = onnx.load_from_string(getattr(networks, part))
         first = next(item for item in model.graph.initializer if len(item.dims) >= 2)
         values = onnx.numpy_helper.to_array(first).copy()

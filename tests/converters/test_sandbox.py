@@ -15,7 +15,9 @@ import pytest
 
 from deepfake_edge.converters import ConvertOptions, Limits, convert
 from deepfake_edge.converters.sandbox import Sandbox
+from deepfake_edge.converters.truth_file import unpack_truth
 from deepfake_edge.errors import ConversionError, InvalidInput
+from deepfake_edge.sealed import pack
 
 # Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -144,6 +146,31 @@ def test_what_comes_back_is_not_trusted(saved, tiny, tmp_path, monkeypatch):
     with pytest.raises(ConversionError, match="external data"):
         convert(saved, tmp_path / "m.dfe", ConvertOptions(overrides=tiny.overrides))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["link", "twin", "pipe", "folder", "absent"])
+def test_only_plain_files_of_its_own_are_read(kind, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    with Sandbox(Limits()) as sandbox:
+        place = sandbox.folder / "truth.npz"
+        {
+            "link": lambda: place.symlink_to(secret),
+            "twin": lambda: os.link(secret, place),
+            "pipe": lambda: os.mkfifo(place),
+            "folder": place.mkdir,
+            "absent": lambda: None,
+        }[kind]()
+        with pytest.raises(ConversionError, match=r"left no .*truth\.npz"):
+            sandbox.read("truth.npz")
+
+
+def test_what_it_says_of_the_source_is_arrays_or_nothing():
+    vast = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little")
+    vast += b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + b"\n"
+    for data in (b"", b"nothing", pack({"a.npy": vast}), pack({"windows.npy": b"\x80\x04."}), pack({})):
+        with pytest.raises(ConversionError, match="cannot be read"):
+            unpack_truth(data)
 
 
 def test_limits_are_whole_numbers_above_zero():
