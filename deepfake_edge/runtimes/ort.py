@@ -46,6 +46,8 @@ class OnnxRuntimeNetwork:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Spinning workers steal the cores from preprocessing and the face finder between two calls.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Left to itself it also takes its own format, whose mark can stand in the bytes of a checked ONNX file.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         self._name = name
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

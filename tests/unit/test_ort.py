@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import helper
 
@@ -25,3 +26,12 @@ def test_a_failure_is_raised_and_nothing_is_printed(capfd):
     with pytest.raises(InferenceError, match="x: ONNX Runtime failed"):
         network.run({"window": np.zeros((2, 3), np.float32)})
     assert capfd.readouterr() == ("", "")
+
+
+def test_its_own_format_which_the_check_of_onnx_does_not_know_is_refused(tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "x.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(brightness_graph("features", None), options, providers=["CPUExecutionProvider"])
+    with pytest.raises(BundleError, match="x: ONNX Runtime refuses the graph"):
+        OnnxRuntimeNetwork((tmp_path / "x.ort").read_bytes(), name="x")
