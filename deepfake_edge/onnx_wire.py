@@ -8,14 +8,17 @@ So the protobuf wire format is walked here, only as deep as needed. Field number
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from deepfake_edge.errors import BundleError
 from deepfake_edge.wire_format import count_numbers, fields, numbers, signed, text
 
 MAX_NODES = MAX_TENSORS = 20_000
+# What surrounds the weights: many small fields take a parser long, and memory many times their bytes.
+_MAX_FIELDS, _MAX_OTHER_BYTES = 2_000_000, 16 * 1024**2
+_MAX_NUMBERS = 1 << 16
 # Beyond what any layer of a network for crops of at most 4096 pixels is given.
 _MAX_EXTENT, _MAX_SHAPE = 1 << 16, 1 << 28
 _MAX_AXES = 8
@@ -48,7 +51,7 @@ _SHAPED = {"ConstantOfShape": 0, "Expand": 1, "OneHot": 1, "Pad": 1, "Range": 1,
 
 # field numbers, for each message that can hold a tensor, a node or a graph
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 8, 20, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 12, 15
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OP_TYPE, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 1, 3, 8
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
@@ -72,11 +75,14 @@ def check_onnx(data: bytes, name: str) -> Mapping[str, int]:
     Raises:
         BundleError: it is not a protobuf message, holds no graph, refers to external data, uses an operator that
             is not in `OPERATORS` or from a custom domain, defines functions or training steps of its own, nests
-            graphs, holds more nodes or tensors than `MAX_NODES` and `MAX_TENSORS`, a tensor of text or one whose
-            shape is not that of its data, or asks for values out of all proportion.
+            graphs, holds more nodes or tensors than `MAX_NODES` and `MAX_TENSORS` or far more around its weights than
+            those can need, a tensor of text or one whose shape is not that of its data, or asks for values out of
+            all proportion.
     """
     check = _Check(name)
     check.model(memoryview(data))
+    if len(data) - check.weight_bytes > _MAX_OTHER_BYTES:
+        raise check.refusal(f"more than {_MAX_OTHER_BYTES} bytes in it are no weights, which is refused")
     return dict(sorted(check.operators.items()))
 
 
@@ -85,7 +91,9 @@ class _Check:
     """One walk through a file.
 
     Attributes:
-        small: values of int64 tensors that may be a shape, by the tensor's name.
+        walked: fields seen so far.
+        weight_bytes: bytes of tensors' values seen so far.
+        small: values of int64 tensors and constants that may be a shape, by their names.
         shapes: which operator takes its shape from which tensor.
     """
 
@@ -93,16 +101,18 @@ class _Check:
     operators: Counter[str] = field(default_factory=Counter)
     nodes: int = 0
     tensors: int = 0
+    walked: int = 0
+    weight_bytes: int = 0
     small: dict[str, list[int]] = field(default_factory=dict)
     shapes: list[tuple[str, str]] = field(default_factory=list)
 
     def model(self, model: memoryview) -> None:
         graphs = []
-        for number, value in fields(model, self.name):
+        for number, value in self.fields(model):
             if number == _MODEL_GRAPH and isinstance(value, memoryview):
                 graphs.append(value)
             elif number == _MODEL_OPSET and isinstance(value, memoryview):
-                for inner, domain in fields(value, self.name):
+                for inner, domain in self.fields(value):
                     if inner == 1:
                         self.domain(domain, _IMPORTED)
             elif number in (_MODEL_FUNCTIONS, _MODEL_TRAINING):
@@ -113,13 +123,15 @@ class _Check:
         self.graph(graphs[0])
 
     def graph(self, graph: memoryview) -> None:
-        for number, value in fields(graph, self.name):
+        for number, value in self.fields(graph):
             if not isinstance(value, memoryview):
                 continue
             if number == _GRAPH_NODE:
                 self.node(value)
             elif number == _GRAPH_INITIALIZER:
                 self.tensor(value, None)
+            elif number == _GRAPH_OUTPUT:
+                deque(self.fields(value), maxlen=0)
             elif number == _GRAPH_SPARSE:
                 raise self.refusal("holds sparse tensors, which is refused")
         unknown = sorted(set(self.operators) - OPERATORS)
@@ -137,7 +149,7 @@ class _Check:
         if self.nodes > MAX_NODES:
             raise self.refusal(f"holds more than {MAX_NODES} nodes")
         operator, output, taken, attributes = "", "", [], []
-        for number, value in fields(node, self.name):
+        for number, value in self.fields(node):
             if number == _NODE_INPUT:
                 taken.append(value)
             elif number == _NODE_OUTPUT:
@@ -159,12 +171,14 @@ class _Check:
 
     def attribute(self, attribute: memoryview, output: str) -> None:
         name, tensors, values = "", [], []
-        for number, value in fields(attribute, self.name):
+        for number, value in self.fields(attribute):
             if number == _ATTRIBUTE_NAME:
                 name = text(value)
             elif number == _ATTRIBUTE_INT and isinstance(value, int):
                 values.append(value)
             elif number == _ATTRIBUTE_INTS:
+                if count_numbers(value) > _MAX_NUMBERS:
+                    raise self.refusal(f"the attribute {name!r} lists more than {_MAX_NUMBERS} numbers")
                 values += numbers(value, self.name)
             elif number in _ATTRIBUTE_TENSORS and isinstance(value, memoryview):
                 tensors.append(value)
@@ -176,6 +190,8 @@ class _Check:
             raise self.refusal(f"the attribute {name!r} holds {len(tensors)} tensors, which is refused")
         for tensor in tensors:
             self.tensor(tensor, output)
+        if name in ("value_int", "value_ints"):
+            self.small[output] = [signed(item) for item in values]
         if name in _EXTENTS and any(abs(signed(item)) > _MAX_EXTENT for item in values):
             raise self.refusal(f"the attribute {name!r} is larger than {_MAX_EXTENT}")
 
@@ -185,10 +201,12 @@ class _Check:
             raise self.refusal(f"holds more than {MAX_TENSORS} tensors")
         dims: list[int] = []
         types, contents = [], []
-        for number, value in fields(tensor, self.name):
+        for number, value in self.fields(tensor):
             if number == _TENSOR_EXTERNAL or (number == _TENSOR_LOCATION and value != 0):
                 raise self.refusal("refers to external data, which is refused")
             if number == _TENSOR_DIMS:
+                if count_numbers(value) > _MAX_AXES:
+                    raise self.refusal(f"a tensor has more than {_MAX_AXES} axes, a shape that is refused")
                 dims += numbers(value, self.name)
             elif number == _TENSOR_TYPE:
                 types.append(value)
@@ -196,6 +214,7 @@ class _Check:
                 name = text(value) if name is None else name
             elif number == _TENSOR_RAW or 4 <= number <= 11:
                 contents.append((number, value))
+                self.weight_bytes += len(value) if isinstance(value, memoryview) else 0
         named = f"the tensor {name or ''!r}"
         kind = types[0] if len(types) == 1 and isinstance(types[0], int) else 0
         if kind not in _ELEMENTS or any(number == _TENSOR_STRINGS for number, _ in contents):
@@ -234,6 +253,13 @@ class _Check:
             else:
                 values += map(signed, numbers(value, self.name))
         return values
+
+    def fields(self, message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+        for item in fields(message, self.name):
+            self.walked += 1
+            if self.walked > _MAX_FIELDS:
+                raise self.refusal(f"holds more than {_MAX_FIELDS} fields")
+            yield item
 
     def domain(self, value: int | memoryview, allowed: tuple[str, ...]) -> None:
         if text(value) not in allowed:

@@ -228,6 +228,13 @@ def test_small_tensors_that_ask_for_huge_ones(operator, place, values, constant)
     refused(changed, f"{operator} asks for")
 
 
+def test_numbers_in_a_constant_that_ask_for_huge_ones():
+    changed = model()
+    changed.graph.node.append(helper.make_node("Constant", [], ["size"], value_ints=[100_000, 100_000]))
+    changed.graph.node.append(helper.make_node("Expand", ["crops", "size"], ["x"]))
+    refused(changed, "Expand asks for")
+
+
 def test_an_ordinary_padding():
     changed = model()
     changed.graph.initializer.append(numpy_helper.from_array(np.array([0, 0, 300, 300] * 2), "pads"))
@@ -248,6 +255,31 @@ def test_a_large_file_is_looked_through_at_once():
     start = time.perf_counter()
     check_onnx(data, "x.onnx")
     assert time.perf_counter() - start < 0.2
+
+
+def part(number: int, *contents: bytes) -> bytes:
+    """A field of bytes in protobuf's wire format; at most 256 MiB."""
+    content = b"".join(contents)
+    size = len(content)
+    return bytes([number << 3 | 2, *(size >> bits & 127 | 128 for bits in (0, 7, 14)), size >> 21]) + content
+
+
+MANY = b"\x01" * 2**20
+LONG = {
+    "axes": part(7, part(5, part(1, MANY), b"\x10\x01")),
+    "numbers": part(7, part(1, part(4, b"Relu"), part(5, part(1, b"axes"), part(8, MANY)))),
+    "fields": b"\x08\x07" * 2_000_001,
+    "fields ": part(7, part(12, b"\x0a\x00" * 2_000_001)),
+    "bytes": b"".join(part(6, bytes(2**20)) for _ in range(17)) + part(7, part(11, b"")),
+}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_what_would_take_a_parser_long_or_much_memory(what):
+    start = time.perf_counter()
+    with pytest.raises(BundleError, match=rf"more than \d+ {what.strip()}"):
+        check_onnx(LONG[what], "x.onnx")
+    assert time.perf_counter() - start < 5
 
 
 def test_functions_of_its_own():
