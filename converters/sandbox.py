@@ -29,6 +29,7 @@ from deepfake_edge.errors import ConversionError, DeepfakeEdgeError, InvalidInpu
 
 _GIB = 1024**3
 _MAX_REPLY_BYTES = 4 * 1024**2
+_MAX_LINE = 4000
 # -I keeps the current folder and PYTHON* variables out; the parent's own search path comes in by name.
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -78,6 +79,8 @@ class Sandbox:
         self._folder = tempfile.TemporaryDirectory(prefix="deepfake-edge.")
         self.folder = Path(self._folder.name)
         self._process: subprocess.Popen[bytes] | None = None
+        # Without a name, so that nothing can be put in its place.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the folder
         self._deadline = 0.0
         self._buffer = b""
 
@@ -105,7 +108,7 @@ class Sandbox:
             reply = self._reply()
             if "progress" in reply:
                 if self._progress is not None:
-                    self._progress(str(reply["progress"]))
+                    self._progress(_line(reply["progress"]))
             elif "error" in reply:
                 raise _error(reply["error"])
             else:
@@ -138,6 +141,7 @@ class Sandbox:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
+        self._said.close()
         self._folder.cleanup()
 
     def __enter__(self) -> Sandbox:
@@ -158,25 +162,15 @@ class Sandbox:
             # Where the system keeps its libraries; without it some installations cannot start Python at all.
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         self._deadline = time.monotonic() + self._limits.wall_s
-        with (self.folder / "said.txt").open("wb") as said:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-X",
-                    "utf8",
-                    "-c",
-                    _START,
-                    json.dumps(search),
-                    json.dumps(asdict(self._limits)),
-                ],
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                start_new_session=True,
-            )
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-X", "utf8", "-c", _START, json.dumps(search), json.dumps(asdict(self._limits))],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=True,
+        )
         return self._process
 
     def _reply(self) -> dict[str, Any]:
@@ -184,8 +178,7 @@ class Sandbox:
         assert self._process.stdout is not None
         while b"\n" not in self._buffer:
             left = self._deadline - time.monotonic()
-            ready = select.select([self._process.stdout], [], [], max(left, 0.0))[0]
-            if not ready:
+            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
                 raise ConversionError(f"conversion took longer than its limit of {self._limits.wall_s} s")
             more = os.read(self._process.stdout.fileno(), 1 << 16)
             if not more:
@@ -196,7 +189,7 @@ class Sandbox:
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             reply = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             reply = None
         if not isinstance(reply, dict):
             raise ConversionError("the conversion process gave an answer that is none")
@@ -217,15 +210,15 @@ class Sandbox:
             return ConversionError(f"conversion wrote a file larger than its limit of {self._limits.file_bytes} bytes")
         limit = f"its memory limit is {self._limits.memory_bytes / _GIB:.3g} GiB"
         if code < 0:
-            return ConversionError(f"the conversion process was ended by {signal.Signals(-code).name} ({limit})")
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            return ConversionError(f"the conversion process was ended by {name} ({limit})")
         return ConversionError(f"the conversion process ended with code {code} ({limit}): {self._last_words()}")
 
     def _last_words(self) -> str:
-        with (self.folder / "said.txt").open("rb") as said:
-            said.seek(0, os.SEEK_END)
-            said.seek(max(said.tell() - 2000, 0))
-            lines = said.read().decode("utf-8", "replace").strip().splitlines()
-        return "".join(character for character in lines[-1] if character.isprintable()) if lines else "it said nothing"
+        size = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(size - 2000, 0))
+        lines = self._said.read(2000).decode("utf-8", "replace").strip().splitlines()
+        return _line(lines[-1]) if lines else "it said nothing"
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -238,8 +231,14 @@ def _error(value: Any) -> DeepfakeEdgeError:
     """An error of ours, from what the process wrote of it."""
     if not isinstance(value, Mapping):
         return ConversionError("the conversion process gave an error that is none")
-    message, reasons = str(value.get("message")), [str(item) for item in value.get("reasons") or ()]
+    message, reasons = _line(value.get("message")), value.get("reasons")
+    reasons = [_line(item) for item in reasons] if isinstance(reasons, list) else []
     kind = getattr(errors, str(value.get("type")), None)
     if kind is None or not isinstance(kind, type) or not issubclass(kind, DeepfakeEdgeError):
         kind = ConversionError
     return kind(message, reasons) if issubclass(kind, ConversionError) else kind(message)
+
+
+def _line(value: Any) -> str:
+    """What the process says, as one line that does nothing to a terminal."""
+    return "".join(character for character in str(value)[:_MAX_LINE] if character.isprintable())

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from deepfake_edge.converters import ConvertOptions, Limits, convert
+from deepfake_edge.converters import sandbox as sandboxes
 from deepfake_edge.converters.sandbox import Sandbox
 from deepfake_edge.converters.truth_file import unpack_truth
 from deepfake_edge.errors import ConversionError, InvalidInput
@@ -179,3 +180,21 @@ def test_limits_are_whole_numbers_above_zero():
             replace(Limits(), wall_s=wrong)
     with pytest.raises(InvalidInput, match="1 GiB"):
         Limits(memory_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ("print('[' * 200_000, flush=True)", "answer that is none"),
+        ("print('7', flush=True)", "answer that is none"),
+        ('print(\'{"error": {"reasons": 5, "message": "no \\\\u001b[2J"}}\', flush=True)', r"^no \[2J$"),
+        ("os.kill(os.getpid(), 35)", "ended by signal 35"),
+        ("while True: print('{\"progress\": 1}', flush=True)", "took longer than its limit of 1 s"),
+        ("sys.exit('no \\x1b[2J')", r"code 1 .*: no \[2J$"),
+    ],
+)
+def test_whatever_it_says_and_does(says, words, monkeypatch):
+    """A conversion process that an attacker has taken over."""
+    monkeypatch.setattr(sandboxes, "_START", f"import os, sys\n{says}\nsys.stdin.read()")
+    with Sandbox(Limits(wall_s=1)) as sandbox, pytest.raises(ConversionError, match=words):
+        sandbox.ask("open", order=NOTHING)
