@@ -39,19 +39,21 @@ def pack(members: Mapping[str, bytes], comment: bytes = b"") -> bytes:
 
 
 def unpack(data: bytes, name: str) -> dict[str, bytes]:
-    """Take a stored zip apart; no member can be larger than the whole.
+    """Take a stored zip apart; all members together cannot be larger than the whole.
 
     Raises:
-        BundleError: it is no zip, or a member is compressed, doubled or damaged.
+        BundleError: it is no zip, or a member is compressed, doubled, damaged or shares its bytes with another.
     """
     members: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > len(data):
+                raise BundleError(f"{name}: its members say that they are larger than the archive")
             for info in archive.infolist():
                 if info.filename in members:
                     raise BundleError(f"{name}: holds {info.filename!r} twice")
-                if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(data):
-                    raise BundleError(f"{name}: {info.filename!r} is compressed or larger than the archive")
+                if info.compress_type != zipfile.ZIP_STORED:
+                    raise BundleError(f"{name}: {info.filename!r} is compressed")
                 members[info.filename] = archive.read(info)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise BundleError(f"{name}: is not a readable archive ({error})") from error
