@@ -50,7 +50,7 @@ POLICIES = frozenset(("DTypePolicy", "FloatDTypePolicy", "Policy"))
 UNNAMED = LAYERS | MODELS | INITIALIZERS | REGULARIZERS | CONSTRAINTS | POLICIES
 
 _NUMPY = frozenset((
-    "Abs", "Absolute", "Add", "Amax", "Amin", "Average", "BroadcastTo", "Ceil", "Clip", "Concatenate", "Copy", "Cos",
+    "Abs", "Absolute", "Add", "Amax", "Amin", "Any", "Average", "BroadcastTo", "Ceil", "Clip", "Concatenate", "Copy", "Cos",
     "Divide", "DivideNoNan", "Dot", "Einsum", "Equal", "Exp", "ExpandDims", "Expm1", "Flip", "Floor", "FloorDivide",
     "GetItem", "Greater", "GreaterEqual", "Less", "LessEqual", "Log", "Log1p", "LogicalAnd", "LogicalNot",
     "LogicalOr", "Matmul", "Max", "Maximum", "Mean", "Min", "Minimum", "Moveaxis", "Multiply", "Negative",

@@ -190,6 +190,8 @@ def _check_output(output: Path, source: Path) -> None:
             raise InvalidInput(f"output: {output} exists and is not a regular file")
         if output.exists() and source.exists() and output.samefile(source):
             raise InvalidInput(f"output: {output} is the source itself, which is never overwritten")
+    except InvalidInput:
+        raise
     except (OSError, ValueError) as error:
         raise InvalidInput(f"output: {output} cannot be looked at: {error}") from error
 

@@ -18,6 +18,7 @@ Kind: TypeAlias = Literal["archive", "hdf5", "onnx", "saved_model"]
 
 MAX_BYTES = 2 * 1024**3
 _MAX_FILES = 1000
+_MAX_DEPTH = 16
 _ZIPS, _HDF5 = (b"PK\x03\x04", b"PK\x05\x06"), b"\x89HDF\r\n\x1a\n"
 _PROMISES: Mapping[str, Kind] = {".keras": "archive", ".h5": "hdf5", ".hdf5": "hdf5", ".onnx": "onnx"}
 _NAMES: Mapping[Kind, str] = {
@@ -111,11 +112,13 @@ def _identified_folder(path: Path) -> SourceFile:
     return SourceFile(path, "saved_model", digest.hexdigest())
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, in an order of its own; a link or a device is an error."""
+def _files(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """Every file below a folder, in an order of its own; a link, a device or endless nesting is an error."""
+    if depth > _MAX_DEPTH:
+        raise ConversionError(f"{folder}: folders are nested deeper than {_MAX_DEPTH}")
     for item in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if item.is_dir(follow_symlinks=False):
-            yield from _files(Path(item.path))
+            yield from _files(Path(item.path), depth + 1)
         elif item.is_file(follow_symlinks=False):
             yield Path(item.path)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,6 +132,8 @@ def _limits(memory_gib: float | None, time_s: int | None) -> Any:
 
     limits: dict[str, int] = {}
     if memory_gib is not None:
+        if not math.isfinite(memory_gib):
+            raise InvalidInput(f"--memory-limit: wanted a number of GiB, got {memory_gib}")
         limits["memory_bytes"] = int(memory_gib * 1024**3)
     if time_s is not None:
         limits["wall_s"] = time_s

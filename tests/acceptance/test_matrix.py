@@ -14,13 +14,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 # One of each kind of file and of cut; the others take minutes.
 QUICK = {
-    "cnn .h5, whole model",
     "cnn-lstm .weights.h5, --family",
     "cnn-lstm SavedModel, --trust-source",
-    "self-attention over time .keras, --spec",
     "Conv3D .keras, --spec --fused",
     "per-frame CNN .onnx NHWC, logits",
-    "Conv3D .onnx of clips",
 }
 
 

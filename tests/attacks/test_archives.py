@@ -215,7 +215,7 @@ def test_names_that_promise_something_else(content, suffix, base, refused, tmp_p
     )
 
 
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop", "absent"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop", "depth", "absent"])
 def test_what_is_no_file(kind, base, refused, tmp_path):
     source = Path(tmp_path, "in", "evil.keras")
     if kind == "pipe":
@@ -227,4 +227,7 @@ def test_what_is_no_file(kind, base, refused, tmp_path):
     elif kind == "folder":
         source.mkdir()
         (source / "saved_model.pb").mkdir()
-    refused(source, "plain file|cannot be read|is a folder|does not exist")
+    elif kind == "depth":
+        source.joinpath(*["d"] * 1100).mkdir(parents=True)
+        (source / "saved_model.pb").touch()
+    refused(source, "plain file|cannot be read|is a folder|does not exist|deeper than")

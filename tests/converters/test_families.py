@@ -39,8 +39,8 @@ SMALL = {
     "meso4": [{"size_px": 32}, {"size_px": 64}],
     "mesoinception4": [{"size_px": 32}, {"size_px": 64}],
 }
-# Their backbone, or their kind of it, and their head are seeded in other families' tests too.
-TWINS = ("xception-lstm", "resnet-lstm")
+# Dozens of layers: seconds each.
+DEEP = ("xception-lstm", "resnet-lstm", "xception-conv-rnn", "resnext50-lstm")
 # Trainable parameters at full size. Those of Meso4 and MesoInception4 stand in their paper.
 PARAMETERS = {
     "xception-lstm": 23_167_786,
@@ -89,7 +89,7 @@ def test_a_family_is_recognised_at_any_size(keras, name, sizes):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in TWINS else name for name in SMALL]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in SMALL]
 )
 def test_seeded_scores_spread(seeded, name):
     given = seeded(name)
@@ -171,6 +171,7 @@ def test_resnext50_is_the_published_one(keras):
     assert trainable(build_resnext50(32)) == 25_028_904 - (2048 * 1000 + 1000)
 
 
+@pytest.mark.slow
 def test_grouped_convolutions_stay_grouped(seeded):
     given = seeded("resnext50-lstm")
     networks = export(cut(given.model, None, None))
