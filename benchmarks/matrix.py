@@ -167,20 +167,19 @@ def rows(*, full: bool = False) -> Iterator[Row]:
     """Every row, families first.
 
     Args:
-        full: with the families' own sizes, and without the rows that only exist small.
+        full: the families at their own sizes, each in one file, and nothing else.
     """
+    if full:
+        yield from (_family_row(name, {}, ".keras") for name in FAMILIES)
+        yield _saved_model_row({})
+        return
     for name in FAMILIES:
-        sizes = {} if full else _SMALL[name]
-        for form in _FORMS:
-            yield _family_row(name, sizes, form)
-    for rnn in ("bilstm", "gru", "bigru"):
-        yield _family_row("xception-conv-rnn", {**({} if full else _SMALL["xception-conv-rnn"]), "rnn": rnn}, ".keras")
-    scored = {**({} if full else _SMALL["xception-conv-rnn"]), "frame_scores": 1}
-    yield _family_row("xception-conv-rnn", scored, ".keras")
-    yield _saved_model_row({} if full else _SMALL["cnn-lstm"])
-    if not full:
-        yield from _shape_rows()
-        yield from _onnx_rows()
+        yield from (_family_row(name, _SMALL[name], form) for form in _FORMS)
+    for variant in ({"rnn": "bilstm"}, {"rnn": "gru"}, {"rnn": "bigru"}, {"frame_scores": 1}):
+        yield _family_row("xception-conv-rnn", {**_SMALL["xception-conv-rnn"], **variant}, ".keras")
+    yield _saved_model_row(_SMALL["cnn-lstm"])
+    yield from _shape_rows()
+    yield from _onnx_rows()
 
 
 def _family_row(name: str, sizes: Mapping[str, int | str], form: str) -> Row:

@@ -50,10 +50,10 @@ POLICIES = frozenset(("DTypePolicy", "FloatDTypePolicy", "Policy"))
 UNNAMED = LAYERS | MODELS | INITIALIZERS | REGULARIZERS | CONSTRAINTS | POLICIES
 
 _NUMPY = frozenset((
-    "Abs", "Absolute", "Add", "Amax", "Amin", "Any", "Average", "BroadcastTo", "Ceil", "Clip", "Concatenate", "Copy", "Cos",
-    "Divide", "DivideNoNan", "Dot", "Einsum", "Equal", "Exp", "ExpandDims", "Expm1", "Flip", "Floor", "FloorDivide",
-    "GetItem", "Greater", "GreaterEqual", "Less", "LessEqual", "Log", "Log1p", "LogicalAnd", "LogicalNot",
-    "LogicalOr", "Matmul", "Max", "Maximum", "Mean", "Min", "Minimum", "Moveaxis", "Multiply", "Negative",
+    "Abs", "Absolute", "Add", "Amax", "Amin", "Any", "Average", "BroadcastTo", "Ceil", "Clip", "Concatenate", "Copy",
+    "Cos", "Divide", "DivideNoNan", "Dot", "Einsum", "Equal", "Exp", "ExpandDims", "Expm1", "Flip", "Floor",
+    "FloorDivide", "GetItem", "Greater", "GreaterEqual", "Less", "LessEqual", "Log", "Log1p", "LogicalAnd",
+    "LogicalNot", "LogicalOr", "Matmul", "Max", "Maximum", "Mean", "Min", "Minimum", "Moveaxis", "Multiply", "Negative",
     "NotEqual", "OnesLike", "Pad", "Power", "Prod", "Ravel", "Reciprocal", "Repeat", "Reshape", "Roll", "Sign", "Sin",
     "Split", "Sqrt", "Square", "Squeeze", "Stack", "Std", "Subtract", "Sum", "Swapaxes", "Take", "TakeAlongAxis",
     "Tanh", "Tensordot", "Tile", "Transpose", "TrueDivide", "Var", "Where", "ZerosLike",

@@ -146,7 +146,10 @@ def _cost(frames: int, *, needed: bool) -> str:
 def _length(found: int | None, wanted: int | None) -> int:
     if found is None and wanted is None:
         raise ConversionError("the model leaves the number of frames open; give it: --spec frames=N")
-    return int(found if found is not None else wanted or 0)
+    length = int(found if found is not None else wanted or 0)
+    if length < 2:
+        raise ConversionError(f"wanted clips of 2 frames or more, or a model of single crops (S, S, 3); got {length}")
+    return length
 
 
 def _side(found: tuple[int | None, ...], wanted: int | None) -> int:

@@ -76,7 +76,10 @@ def unseal(data: bytes, name: str) -> dict[str, bytes]:
         raise BundleError(f"{name}: is not a bundle; make one with: deepfake-edge convert MODEL")
     body, seal_found = data[:-_COMMENT_BYTES], data[-_COMMENT_BYTES:]
     if not hmac.compare_digest(seal_found, _digest(body)):
-        raise BundleError(f"{name}: is damaged or not a bundle (its digest does not match its content)")
+        raise BundleError(
+            f"{name}: is damaged or not a bundle (its digest does not match its content); "
+            "make one with: deepfake-edge convert MODEL"
+        )
     return unpack(data, name)
 
 
