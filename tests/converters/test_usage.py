@@ -9,7 +9,6 @@ from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.converters.cut import cut
 from deepfake_edge.errors import ConversionError, InvalidInput
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
