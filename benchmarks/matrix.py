@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
             except DeepfakeEdgeError as error:
                 lines.append((row.name, row.file, "-", "-", "-", "-", "-", f"{type(error).__name__}: {error}"))
                 failed += 1
-        if given.only in "ensemble":
+        if not given.full and given.only in "ensemble":
             print("ensemble", file=sys.stderr, flush=True)
             lines.append(_ensemble(folder, clip))
     if given.json:
