@@ -134,7 +134,7 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
             exported = sandbox.ask("export")
             networks, counts = _networks(sandbox, exported)
         with clock.stage("crops", "preparing face crops"):
-            crops = make_crops(spec.crop, spec.clip, options.calibration)
+            crops = make_crops(spec.crop, spec.clip, None if options.calibration is None else Path(options.calibration))
             (sandbox.folder / CROPS).write_bytes(pack_arrays({"crops": crops.crops, "windows": crops.windows}))
         todo = f"running the source on {len(crops.crops)} crops and {len(crops.windows)} windows"
         with clock.stage("reference", todo):
@@ -147,7 +147,7 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
     fits: tuple[Fit, ...] = ()
     if options.checks:
         with clock.stage("labelled clips", f"trying {len(options.checks)} labelled clips"):
-            fits = compare_fits(draft, options.checks)
+            fits = compare_fits(draft, [(Path(clip), truth) for clip, truth in options.checks])
     with clock.stage("writing", f"writing {output.name}"):
         bundle = Bundle(name, spec, _variants(networks, figures), truth.golden, _provenance(file))
         sha256 = write_bundle(bundle, output)

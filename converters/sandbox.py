@@ -28,6 +28,8 @@ from deepfake_edge.converters.order import HDF5_WALL_S
 from deepfake_edge.errors import ConversionError, DeepfakeEdgeError, InvalidInput
 
 _GIB = 1024**3
+# More than any machine has; the system's own calls take no more.
+_MOST_BYTES, _MOST_S = 2**62, 10**9
 _MAX_REPLY_BYTES = 4 * 1024**2
 _MAX_LINE = 4000
 # -I keeps the current folder and PYTHON* variables out; the parent's own search path comes in by name.
@@ -55,8 +57,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInput(f"limits: {name}: wanted a whole number above 0, got {value!r}")
+            most = _MOST_S if name.endswith("_s") else _MOST_BYTES
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise InvalidInput(f"limits: {name}: wanted a whole number from 1 to {most}, got {value!r}")
         if self.memory_bytes < _GIB:
             raise InvalidInput(f"limits: memory_bytes: wanted at least {_GIB} (1 GiB), got {self.memory_bytes}")
 

@@ -43,6 +43,9 @@ def parse_overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
         if key not in _PARSERS:
             wrong.append(f"{key}: unknown, wanted one of {', '.join(_PARSERS)}")
             continue
+        if not isinstance(text, str):
+            wrong.append(f"{key}: wanted text as after --spec, got {text!r}")
+            continue
         try:
             parsed[key] = _PARSERS[key](text)
         except (ValueError, ZeroDivisionError):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 
 from deepfake_edge.cli import main
-from deepfake_edge.converters import ConvertOptions, convert
+from deepfake_edge.converters import ConvertOptions, Limits, convert
 from deepfake_edge.converters.cut import cut
+from deepfake_edge.converters.spec_values import parse_overrides
 from deepfake_edge.errors import ConversionError, InvalidInput
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+
+@pytest.fixture
+def saved_frame_model(keras, tiny, tmp_path):
+    layers = keras.layers
+    crop = keras.Input((tiny.side, tiny.side, 3))
+    values = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(crop))
+    keras.Model(crop, layers.Dense(1, activation="sigmoid")(values)).save(tmp_path / "m.keras")
+    return tmp_path / "m.keras"
 
 
 @pytest.mark.parametrize("limit", ["nan", "inf", "-inf"])
@@ -18,6 +30,27 @@ def test_a_memory_limit_that_is_no_number(limit, capsys):
     assert (
         capsys.readouterr().err == f"deepfake-edge: InvalidInput: --memory-limit: wanted a number of GiB, got {limit}\n"
     )
+
+
+@pytest.mark.parametrize("limits", [{"wall_s": 10**15}, {"cpu_s": 10**15}, {"memory_bytes": 2**70}, {"wall_s": 0}])
+def test_limits_that_the_system_cannot_keep(limits):
+    with pytest.raises(InvalidInput, match=f"limits: {next(iter(limits))}: wanted a whole number from 1 to"):
+        Limits(**limits)
+
+
+def test_values_that_are_no_text():
+    with pytest.raises(InvalidInput, match=r"margin: wanted text.*1\.2; classes: wanted text"):
+        parse_overrides({"margin": 1.2, "classes": ("real", "fake")})
+
+
+def test_paths_may_be_text(saved_frame_model, tiny, tmp_path):
+    picture = tmp_path / "face.png"
+    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 256, (tiny.side, tiny.side, 3), np.uint8))
+    overrides = {key: value for key, value in tiny.overrides.items() if key != "sample_fps"} | {"classes": "fake"}
+    options = ConvertOptions(overrides=overrides, calibration=str(picture), checks=((str(picture), "fake"),))
+    report = convert(str(saved_frame_model), str(tmp_path / "m.dfe"), options)
+    assert report.parity["crops_are"] == "0 clips and 1 pictures of the user's own"
+    assert report.fits
 
 
 def test_what_is_wrong_with_an_output_is_said_once(tmp_path):
