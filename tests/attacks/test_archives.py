@@ -228,6 +228,6 @@ def test_what_is_no_file(kind, base, refused, tmp_path):
         source.mkdir()
         (source / "saved_model.pb").mkdir()
     elif kind == "depth":
-        source.joinpath(*["d"] * 1100).mkdir(parents=True)
+        source.joinpath(*["d"] * 20).mkdir(parents=True)
         (source / "saved_model.pb").touch()
     refused(source, "plain file|cannot be read|is a folder|does not exist|deeper than")
