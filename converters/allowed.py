@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deepfake_edge.converters.allowed_names import ACTIVATIONS, CLASSES, LAYERS, MODELS, OPERATIONS, REASONS, UNNAMED
-from deepfake_edge.errors import ConversionError
 
 _SHOWN = 40
 _MAX_TEXT = 256
@@ -61,20 +60,6 @@ _ADVICE = (
     "a model class of your own: keep it as a TensorFlow SavedModel and add --trust-source, or put its weights into a "
     "known architecture with --family"
 )
-
-
-def check_config(config: Mapping[str, Any], title: str) -> None:
-    """Refuse a configuration that Keras must not see.
-
-    Args:
-        config: strict JSON, of the Keras 3 format or of Keras 2's `model_config`.
-        title: what to call the file in a message.
-    Raises:
-        ConversionError: there are objections; carries every one.
-    """
-    found = objections(config)
-    if found:
-        raise ConversionError(f"{title}: holds what is never run or loaded:", found)
 
 
 def objections(config: Mapping[str, Any]) -> list[str]:

@@ -43,17 +43,6 @@ _LINK_MODE, _MODE_MASK = 0o120000, 0o170000
 _BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """What was read of a `.keras` archive.
-
-    Attributes:
-        config: the model's configuration, as strict JSON; not yet checked by `allowed`.
-    """
-
-    config: dict[str, Any]
-
-
 class _Header(NamedTuple):
     """What a member's own header and its entry in the directory both say; sizes in bytes."""
 
@@ -77,7 +66,7 @@ class _Member:
     data: int = 0
 
 
-def read_archive(path: Path) -> Archive:
+def read_archive(path: Path) -> dict[str, Any]:
     """Check a whole archive and read its configuration.
 
     Raises:
@@ -90,7 +79,7 @@ def read_archive(path: Path) -> Archive:
             if name != CONFIG:
                 collections.deque(_blocks(file, member, path), maxlen=0)
         text = b"".join(_blocks(file, members[CONFIG], path))
-    return Archive(strict_json.parse_object(text, f"{path}: {CONFIG}"))
+    return strict_json.parse_object(text, f"{path}: {CONFIG}")
 
 
 def extract_weights(path: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from deepfake_edge.converters.export import Networks
 from deepfake_edge.converters.failures import told
 from deepfake_edge.converters.family_option import parse_family
 from deepfake_edge.converters.findings import Findings
-from deepfake_edge.converters.fit import Fit, LabelledClip, compare_fits, fit_warning
+from deepfake_edge.converters.fit import Fit, LabelledClip, compare_fits
 from deepfake_edge.converters.intake import take
-from deepfake_edge.converters.sandbox import Limits, Sandbox
+from deepfake_edge.converters.sandbox import Limits, Sandbox, one_line
 from deepfake_edge.converters.source_file import SourceFile
 from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
 from deepfake_edge.converters.truth_file import pack_arrays, unpack_truth
@@ -128,43 +128,62 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
             )  # fmt: skip
         with clock.stage("opening", f"opening {source.name}"):
             found = _findings(sandbox.ask("open", order=asdict(order)))
-            family = FAMILIES.get(found.family or "")
-            spec, origin = settle(family, found.how, found.measured, found.pixels, given)
+            family = None if found.family is None else FAMILIES[found.family]
+            spec, origin, doubts = settle(family, found, given)
         with clock.stage("export", "exporting to ONNX"):
             exported = sandbox.ask("export")
             networks, counts = _networks(sandbox, exported)
         with clock.stage("crops", "preparing face crops"):
             crops = make_crops(spec.crop, spec.clip, None if options.calibration is None else Path(options.calibration))
-            (sandbox.folder / CROPS).write_bytes(pack_arrays({"crops": crops.crops, "windows": crops.windows}))
+            sandbox.write(CROPS, pack_arrays({"crops": crops.crops, "windows": crops.windows}))
         todo = f"running the source on {len(crops.crops)} crops and {len(crops.windows)} windows"
         with clock.stage("reference", todo):
             last = sandbox.ask("reference", spec=spec.to_json())
             truth = unpack_truth(sandbox.read(TRUTH))
     with clock.stage("parity", "comparing the converted model with the source"):
-        name = options.name or _stem(source)
+        name = options.name or model_name(source)
         draft = Bundle(name, spec, _variants(networks, {}), truth.golden, _provenance(file))
-        figures = parity.compare(draft, truth, crops)
+        with told("the converted model cannot be compared with the source"):
+            figures = parity.compare(draft, truth, crops)
     fits: tuple[Fit, ...] = ()
+    fit_warnings: tuple[str, ...] = ()
     if options.checks:
         with clock.stage("labelled clips", f"trying {len(options.checks)} labelled clips"):
             fits = compare_fits(draft, [(Path(clip), truth) for clip, truth in options.checks])
     with clock.stage("writing", f"writing {output.name}"):
         bundle = Bundle(name, spec, _variants(networks, figures), truth.golden, _provenance(file))
         sha256 = write_bundle(bundle, output)
-    warnings = [*found.warnings, *crops.warnings]
-    more = (parity.spread_warning(figures), fit_warning(fits) if fits else None)
-    warnings += [text for text in more if text is not None]
+    warnings = [*found.warnings, *doubts, *crops.warnings]
+    spread = parity.spread_warning(figures)
+    if spread is not None:
+        warnings.append(spread)
+    warnings += fit_warnings
     if exported.get("transposed"):
         warnings.append("the backbone still begins with a transposition, which costs time on every crop")
     return ConversionReport(
         output, sha256, name, spec, origin, figures, counts, fits, tuple(warnings), clock.seconds,
-        int(last["peak_memory_bytes"]),
+        int(last.get("peak_memory_bytes", 0)),
     )  # fmt: skip
 
 
 def _findings(answer: Mapping[str, Any]) -> Findings:
-    with told("what the conversion process says of the model cannot be read"):
-        return Findings(**{item.name: answer[item.name] for item in fields(Findings)})
+    """What the conversion process says of the model, as far as it is what such an answer must be."""
+    try:
+        measured = {key: answer["measured"][key] for key in ("size_px", "frames", "activation")}
+        pixels = answer["pixels"]
+        if pixels is not None:
+            triples = {key: [float(value) for value in pixels[key]] for key in ("mean", "scale")}
+            pixels = {**triples, "words": one_line(pixels["words"])}
+        return Findings(
+            measured=measured,
+            family=answer["family"] if answer["family"] in FAMILIES else None,
+            how=one_line(answer["how"]),
+            assumed={key: one_line(answer["assumed"][key]) for key in measured if key in answer["assumed"]},
+            pixels=pixels,
+            warnings=tuple(one_line(text) for text in answer["warnings"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConversionError(f"what the conversion process says of the model cannot be read: {error!r}") from error
 
 
 def _networks(sandbox: Sandbox, exported: Mapping[str, Any]) -> tuple[Networks, dict[str, Mapping[str, int]]]:
@@ -227,5 +246,6 @@ def _version(tool: str) -> str:
         return "unknown"
 
 
-def _stem(source: Path) -> str:
+def model_name(source: Path) -> str:
+    """A model's name where nobody gives one: its file's, without the suffix."""
     return source.name.removesuffix(".weights.h5") if source.name.endswith(".weights.h5") else source.stem

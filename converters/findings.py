@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -13,6 +13,7 @@ class Findings:
 
     Attributes:
         measured: size_px, frames and activation, by the model's shape.
+        assumed: those of them that the file does not say, with where they came from instead.
         family: the name of the family that it is of; None for none.
         how: how that is known, in words.
         pixels: mean, scale and words, where the model's own first layers say what values go in.
@@ -22,5 +23,6 @@ class Findings:
     measured: Mapping[str, Any]
     family: str | None
     how: str
+    assumed: Mapping[str, str] = field(default_factory=dict)
     pixels: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()

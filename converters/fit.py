@@ -68,44 +68,50 @@ class Fit:
         return f"--classes {','.join(self.classes)} {order} --spec mean={mean} --spec scale={scale}"
 
 
-def compare_fits(bundle: Bundle, labelled: Sequence[LabelledClip]) -> tuple[Fit, ...]:
+def compare_fits(bundle: Bundle, labelled: Sequence[LabelledClip]) -> tuple[tuple[Fit, ...], tuple[str, ...]]:
     """Try every reading on clips of known truth.
 
     Args:
         bundle: as converted; its own reading is among those tried.
         labelled: clips or pictures with a face, and whether it is real or fake.
     Returns:
-        a fit for each reading: those with more clips right first, then the bundle's own, then by log-loss.
+        a fit for each reading: those with more clips right first, then the bundle's own, then by log-loss; and
+        what a user should know of them.
     Raises:
-        InvalidInput: a clip shows no face, or a label is none.
+        InvalidInput: a clip shows no face, a label is none, or a clip has two.
         SourceError: a clip cannot be read.
     """
     spec = bundle.spec
     truths = [truth for _, truth in labelled]
     if not set(truths) <= {"real", "fake"}:
         raise InvalidInput(f"check: a label is real or fake, got {', '.join(truths)}")
+    if len({path.resolve() for path, _ in labelled}) < len(labelled):
+        raise InvalidInput("check: a clip is given twice")
     clips = [clip_windows(path, spec.crop, spec.clip) for path, _ in labelled]
-    fits = []
+    fits: list[Fit] = []
     with Model(bundle, "fp32", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
         for pixels, crop in _readings(spec.crop):
-            outputs = [_outputs(model, crops, windows, spec.crop, crop) for crops, windows in clips]
+            outputs = [_outputs(model, clip.crops, clip.windows, spec.crop, crop) for clip in clips]
             for classes in _orders(spec):
                 read = replace(spec, crop=crop, classes=classes)
                 chosen = (crop, classes) == (spec.crop, spec.classes)
                 fits.append(_fit(pixels, read, outputs, truths, chosen))
-    return tuple(sorted(fits, key=lambda fit: (-fit.right, not fit.chosen, fit.log_loss)))
+    fits.sort(key=lambda fit: (-fit.right, not fit.chosen, fit.log_loss))
+    return tuple(fits), tuple(_warnings(fits, truths, sum(clip.bare for clip in clips)))
 
 
-def fit_warning(fits: Sequence[Fit]) -> str | None:
-    """What to say when another reading gets more clips right than the one that was written; None when none does."""
+def _warnings(fits: Sequence[Fit], truths: Sequence[Truth], bare: int) -> Iterator[str]:
     chosen = next(fit for fit in fits if fit.chosen)
     best = fits[0]
-    if best.right <= chosen.right:
-        return None
-    return (
-        f"the way the pixels and classes are read gets {chosen.right} of {chosen.clips} labelled clips right, another "
-        f"{best.right}: {best.options}"
-    )
+    if best.right > chosen.right:
+        yield (
+            f"the way the pixels and classes are read gets {chosen.right} of {chosen.clips} labelled clips right, "
+            f"another {best.right}: {best.options}"
+        )
+    if len(set(truths)) < 2:
+        yield f"all labelled clips are {truths[0]}: a model that always says so fits them too; give both kinds"
+    if bare:
+        yield f"{bare} labelled pictures show no face that could be found; taken as ready crops"
 
 
 def _readings(own: CropSpec) -> Iterator[tuple[str, CropSpec]]:

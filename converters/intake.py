@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.converters.archive import extract_weights
+from deepfake_edge.converters.archive import extract_weights, read_archive
 from deepfake_edge.converters.order import COPIES, Order
 from deepfake_edge.converters.read import usable_config
 from deepfake_edge.converters.source_file import SourceFile, identify
@@ -46,8 +46,11 @@ def take(
     config: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     if file.kind == "archive":
-        config, notes = usable_config(file.config or {}, str(source), family is not None)
-        extract_weights(source, copy)
+        archive = folder / "model.keras"
+        _copy(source, archive, file.sha256)
+        config, notes = usable_config(read_archive(archive), str(source), family is not None)
+        extract_weights(archive, copy)
+        archive.unlink()
     elif file.kind == "saved_model":
         if not trust_source:
             raise ConversionError(
@@ -70,7 +73,9 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
                 digest.update(block)
                 copy.write(block)
     except OSError as error:
-        raise ConversionError(f"{source}: cannot be copied: {error.strerror or error}") from error
+        raise ConversionError(
+            f"{source}: cannot be copied to {target.parent} (TMPDIR sets where): {error.strerror or error}"
+        ) from error
     if digest.hexdigest() != sha256:
         raise ConversionError(f"{source}: changed while it was read")
 
@@ -79,9 +84,15 @@ def _copy_folder(source: Path, target: Path, sha256: str) -> None:
     try:
         shutil.copytree(source, target, symlinks=True)
     except OSError as error:
-        raise ConversionError(f"{source}: cannot be copied: {error.strerror or error}") from error
+        raise ConversionError(
+            f"{source}: cannot be copied to {target.parent} (TMPDIR sets where): {error.strerror or error}"
+        ) from error
     if identify(target).sha256 != sha256:
         raise ConversionError(f"{source}: changed while it was read")
+
+
+def _no_copy(source: Path, target: Path, error: OSError) -> str:
+    return f"{source}: cannot be copied to {target.parent} (TMPDIR sets where): {error.strerror or error}"
 
 
 def _check_onnx(copy: Path, source: Path) -> None:

@@ -36,9 +36,18 @@ class KerasOrigin:
             measured={"size_px": parts.size_px, "frames": parts.frames, "activation": parts.activation},
             family=None if family is None else family.name,
             how=self.loaded.how,
+            assumed={**self._open_axes(), **self.loaded.assumed},
             pixels=parts.pixels,
             warnings=(*self.loaded.warnings, *parts.warnings),
         )
+
+    def _open_axes(self) -> dict[str, str]:
+        """Sizes that the model leaves open, which its family filled where the user did not."""
+        shape, family = self.loaded.model.input_shape, self.loaded.family
+        if family is None:
+            return {}
+        open_axes = {"size_px": shape[-2] is None, "frames": len(shape) == 5 and shape[1] is None}
+        return {key: f"family {family.name}" for key, is_open in open_axes.items() if is_open}
 
     def export(self) -> Networks:
         """See `origin.Origin.export`."""
@@ -70,4 +79,5 @@ def open_keras(copy: Path, order: Order, progress: Callable[[str], None]) -> Ker
     if loaded.family is not None:
         frames = loaded.family.spec.clip.frames if frames is None else frames
         size_px = loaded.family.spec.crop.size_px if size_px is None else size_px
-    return KerasOrigin(loaded, cut(loaded.model, frames, size_px, fused=order.fused, logits=order.logits))
+    parts = cut(loaded.model, frames, size_px, fused=order.fused, activation=order.given.get("activation"))
+    return KerasOrigin(loaded, parts)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-Kind: TypeAlias = Literal["archive", "hdf5", "onnx", "saved_model"]
+from deepfake_edge.converters.source_file import Kind
 
 # How long the check of an HDF5 file may take before the process ends itself.
 HDF5_WALL_S = 10
@@ -40,8 +40,3 @@ class Order:
     given: Mapping[str, Any] = field(default_factory=dict)
     fused: bool = False
     notes: tuple[str, ...] = ()
-
-    @property
-    def logits(self) -> bool:
-        """Whether the user says that the outputs are logits."""
-        return self.given.get("activation") == "logits"

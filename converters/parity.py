@@ -95,6 +95,8 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
         ConversionError: outputs are not finite, or differ by more than the gate allows.
         BundleError, InferenceError: the networks do not fit the spec, or fail.
     """
+    if not np.array_equal(truth.windows[: len(crops.windows)], crops.windows):
+        raise ConversionError("the source was not run on the windows that it was given")
     expected = truth.outputs
     if not np.isfinite(expected).all():
         raise ConversionError("Keras's own outputs are not finite on real face crops")
@@ -104,17 +106,17 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
         )
         outputs, each = _by_window(model, features, truth.windows)
         stages = {
-            "whole": np.abs(truth.layer_outputs[truth.whole] - truth.whole_outputs),
-            "cut": np.abs(truth.cut_outputs - expected),
-            "outputs": np.abs(outputs - expected),
+            "whole": _apart(truth.layer_outputs[truth.whole], truth.whole_outputs),
+            "cut": _apart(truth.cut_outputs, expected),
+            "outputs": _apart(outputs, expected),
         }
         if not model.fused:
             head, _ = _by_window(model, truth.features, truth.windows)
-            stages |= {"features": np.abs(features - truth.features), "head": np.abs(head - truth.cut_outputs)}
+            stages |= {"features": _apart(features, truth.features), "head": _apart(head, truth.cut_outputs)}
     if (each is None) != (truth.frame_outputs is None):
         raise ConversionError("only one of the model and its conversion gives outputs of each frame")
     if each is not None and truth.frame_outputs is not None:
-        stages["frame_outputs"] = np.abs(each - truth.frame_outputs)
+        stages["frame_outputs"] = _apart(each, truth.frame_outputs)
     fake = fake_scores(expected, bundle.spec)
     figures: dict[str, Any] = {
         "crops": len(crops.crops),
@@ -131,6 +133,13 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
     figures["tolerance"] = GATE
     _gate(stages)
     return figures
+
+
+def _apart(found: Floats, wanted: Floats) -> Floats:
+    """Differences, number by number; arrays of other shapes have none."""
+    if found.shape != wanted.shape:
+        raise ConversionError(f"the source gives {wanted.shape} numbers where its conversion gives {found.shape}")
+    return np.abs(found - wanted)
 
 
 def golden_windows(crops: int, frames: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -6,7 +6,7 @@ import json
 import re
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Loaded:
         whole: computes what the source itself says of float32 channels-last inputs; None: the model is the source.
         family: the family it belongs to; None when it is of none.
         how: how the family is known, in words.
+        assumed: sizes that the file does not say, with where they came from instead.
         warnings: what a user should know.
     """
 
@@ -43,6 +44,7 @@ class Loaded:
     whole: Callable[[Any], Any] | None
     family: Family | None
     how: str
+    assumed: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -81,7 +83,8 @@ def read_model(copy: Path, order: Order, progress: Callable[[str], None]) -> Loa
     family, sizes = named[0], with_given(*named, order.given)
     model = _built(family, sizes)
     load_weights(model, copy, kind, source=order.title, into=family.name)
-    return Loaded(model, None, family, f"--family {family.name}, every weight of the file in its place", notes)
+    how = f"--family {family.name}, every weight of the file in its place"
+    return Loaded(model, None, family, how, _assumed(family, named[1]), notes)
 
 
 def usable_config(
@@ -126,14 +129,14 @@ def _from_config(
                 f"{order.title}: is not a {family.name}; leave --family away and give what it expects with --spec:",
                 differences,
             )
-        return Loaded(model, None, family, f"--family {family.name}, and its structure agrees", notes)
+        return Loaded(model, None, family, f"--family {family.name}, and its structure agrees", warnings=notes)
     known = recognise(model)
     if known is None:
-        return Loaded(model, None, None, "of no family that is known here", notes)
+        return Loaded(model, None, None, "of no family that is known here", warnings=notes)
     family, found = known
     listing = ", ".join(f"{key}={value}" for key, value in found.items())
     how = f"family {family.name}, recognised by its structure ({listing})"
-    loaded = Loaded(model, None, family, how, notes)
+    loaded = Loaded(model, None, family, how, warnings=notes)
     return loaded if "classes" in order.given else replace(loaded, warnings=(*notes, _unconfirmed(family)))
 
 
@@ -153,7 +156,12 @@ def _from_saved_model(
     model = _built(family, sizes)
     fill(model, source.weights)
     how = f"--family {family.name}, every variable of the SavedModel in its place"
-    return Loaded(model, source.function, family, how, order.notes)
+    return Loaded(model, source.function, family, how, _assumed(family, named[1]), order.notes)
+
+
+def _assumed(family: Family, sizes: Sizes) -> Mapping[str, str]:
+    """Weights alone do not say how long a window or how large a crop was."""
+    return {key: "--family" if key in sizes else f"family {family.name}" for key in ("frames", "size_px")}
 
 
 def _mixed_precision(config: Mapping[str, Any]) -> tuple[str, ...]:

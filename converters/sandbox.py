@@ -76,14 +76,19 @@ class Sandbox:
         Args:
             limits: what the process may use.
             progress: is told what the process says it is doing.
+        Raises:
+            ConversionError: there is no room for temporary files.
         """
         self._limits = limits
         self._progress = progress
-        self._folder = tempfile.TemporaryDirectory(prefix="deepfake-edge.")
-        self.folder = Path(self._folder.name)
         self._process: subprocess.Popen[bytes] | None = None
-        # Without a name, so that nothing can be put in its place.
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the folder
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="deepfake-edge.")
+            # Without a name, so that nothing can be put in its place.
+            self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the folder
+        except OSError as error:
+            raise ConversionError(_no_room(error)) from error
+        self.folder = Path(self._folder.name)
         self._deadline = 0.0
         self._buffer = b""
 
@@ -111,7 +116,7 @@ class Sandbox:
             reply = self._reply()
             if "progress" in reply:
                 if self._progress is not None:
-                    self._progress(_line(reply["progress"]))
+                    self._progress(one_line(reply["progress"]))
             elif "error" in reply:
                 raise _error(reply["error"])
             else:
@@ -119,6 +124,20 @@ class Sandbox:
                 if not isinstance(answer, dict):
                     raise ConversionError("the conversion process gave an answer that is none")
                 return answer
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a new file into its folder.
+
+        Raises:
+            ConversionError: there is no room for it, or something else stands in its place.
+        """
+        try:
+            # Never through a link that the process may have left there.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with open(os.open(self.folder / name, flags, 0o600), "wb") as file:
+                file.write(data)
+        except OSError as error:
+            raise ConversionError(_no_room(error)) from error
 
     def read(self, name: str) -> bytes:
         """A file that the process has written; nothing else that it may have put there under that name.
@@ -165,15 +184,19 @@ class Sandbox:
             # Where the system keeps its libraries; without it some installations cannot start Python at all.
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         self._deadline = time.monotonic() + self._limits.wall_s
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-X", "utf8", "-c", _START, json.dumps(search), json.dumps(asdict(self._limits))],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            start_new_session=True,
-        )
+        given = [json.dumps(search), json.dumps(asdict(self._limits))]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-X", "utf8", "-c", _START, *given],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ConversionError(f"the conversion process cannot be started: {error}") from error
         return self._process
 
     def _reply(self) -> dict[str, Any]:
@@ -221,7 +244,12 @@ class Sandbox:
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(size - 2000, 0))
         lines = self._said.read(2000).decode("utf-8", "replace").strip().splitlines()
-        return _line(lines[-1]) if lines else "it said nothing"
+        return one_line(lines[-1]) if lines else "it said nothing"
+
+
+def _no_room(error: OSError) -> str:
+    said = error.strerror or str(error)
+    return f"the temporary folder {tempfile.gettempdir()}: {said}; set TMPDIR to a folder with room for the model"
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -234,14 +262,14 @@ def _error(value: Any) -> DeepfakeEdgeError:
     """An error of ours, from what the process wrote of it."""
     if not isinstance(value, Mapping):
         return ConversionError("the conversion process gave an error that is none")
-    message, reasons = _line(value.get("message")), value.get("reasons")
-    reasons = [_line(item) for item in reasons] if isinstance(reasons, list) else []
+    message, reasons = one_line(value.get("message")), value.get("reasons")
+    reasons = [one_line(item) for item in reasons] if isinstance(reasons, list) else []
     kind = getattr(errors, str(value.get("type")), None)
     if kind is None or not isinstance(kind, type) or not issubclass(kind, DeepfakeEdgeError):
         kind = ConversionError
     return kind(message, reasons) if issubclass(kind, ConversionError) else kind(message)
 
 
-def _line(value: Any) -> str:
+def one_line(value: Any) -> str:
     """What the process says, as one line that does nothing to a terminal."""
     return "".join(character for character in str(value)[:_MAX_LINE] if character.isprintable())

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from deepfake_edge.converters.archive import read_archive
 from deepfake_edge.errors import BundleError, ConversionError
@@ -39,13 +39,11 @@ class SourceFile:
         kind: `archive` (a .keras zip), `hdf5` (weights, or a full model of Keras 2's), `onnx`, or `saved_model` (a
             folder).
         sha256: digest of its bytes; of a folder, digest of its files' names, sizes and bytes.
-        config: an archive's model configuration, not yet checked by `allowed`; else None.
     """
 
     path: Path
     kind: Kind
     sha256: str
-    config: Mapping[str, Any] | None = None
 
 
 def identify(path: Path) -> SourceFile:
@@ -69,7 +67,9 @@ def identify(path: Path) -> SourceFile:
         raise ConversionError(f"{path}: does not exist; {_WANTED}") from None
     except (OSError, ValueError) as error:
         raise ConversionError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return SourceFile(path, kind, sha256, read_archive(path).config if kind == "archive" else None)
+    if kind == "archive":
+        read_archive(path)
+    return SourceFile(path, kind, sha256)
 
 
 def _kind(path: Path) -> Kind:

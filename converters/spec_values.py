@@ -5,9 +5,10 @@ How a crop is normalised and which output means fake cannot be read off a networ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
+from deepfake_edge.converters.findings import Findings
 from deepfake_edge.errors import ConversionError, InvalidInput
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training.families import Family
@@ -29,7 +30,7 @@ _HINTS = {
     "activation": "softmax, sigmoid, or logits for a model whose outputs are none yet",
 }
 
-Valued = tuple[ModelSpec, Mapping[str, str]]
+Valued: TypeAlias = tuple[ModelSpec, Mapping[str, str], tuple[str, ...]]
 
 
 def parse_overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
@@ -55,23 +56,16 @@ def parse_overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
     return parsed
 
 
-def settle(
-    family: Family | None,
-    how: str,
-    measured: Mapping[str, Any],
-    pixels: Mapping[str, Any] | None,
-    given: Mapping[str, Any],
-) -> Valued:
+def settle(family: Family | None, found: Findings, given: Mapping[str, Any]) -> Valued:
     """Put a spec together.
 
     Args:
         family: whose conventions apply, if any.
-        how: how the family is known, in words.
-        measured: what the model's shape says: size_px, frames, activation.
-        pixels: mean, scale and words, where the model's own first layers say what values go in.
-        given: parsed overrides; they win over the family and over `pixels`, but not over `measured`.
+        found: what the model itself says.
+        given: parsed overrides; they win over the family and over what the model's first layers say of pixels, but
+            not over its sizes.
     Returns:
-        the spec, and where each of its values came from.
+        the spec, where each of its values came from, and warnings.
     Raises:
         InvalidInput: a value is out of range or contradicts the model.
         ConversionError: values are missing; names all of them.
@@ -81,22 +75,25 @@ def settle(
     layers: list[tuple[Mapping[str, Any], str]] = [(_DEFAULTS, "default")]
     if family is not None:
         layers.append((_flat(family.spec), f"family {family.name}"))
-    if measured["frames"] == 1:
+    if found.measured["frames"] == 1:
         layers.append(({"sample_fps": None}, "default: every frame"))
-    if pixels is not None:
-        layers.append(({key: tuple(map(float, pixels[key])) for key in ("mean", "scale")}, str(pixels["words"])))
+    pixels = {} if found.pixels is None else {key: tuple(map(float, found.pixels[key])) for key in ("mean", "scale")}
+    if found.pixels is not None:
+        layers.append((pixels, str(found.pixels["words"])))
     # Logits become probabilities on the way: what the bundle gives is measured, not what the file gives.
     stated = {key: value for key, value in given.items() if (key, value) != ("activation", "logits")}
-    layers += [(stated, "--spec"), ({key: measured[key] for key in _MEASURED}, "the model")]
+    layers += [(stated, "--spec"), ({key: found.measured[key] for key in _MEASURED}, "the model")]
     for source, name in layers:
         for key, value in source.items():
             if name == "the model" and key in stated and stated[key] != value:
                 raise InvalidInput(f"spec {key}: {stated[key]!r} was given, the model itself has {value!r}")
             values[key], origin[key] = value, name
+    origin |= found.assumed
+    origin |= {key: "--spec" for key in _MEASURED if key in given}
     missing = [key for key in (*_CROP, *_CLIP, *_MODEL) if key not in values]
     if missing:
         raise ConversionError(
-            f"{how}, so nobody but you knows what it expects; give --family, or --spec KEY=VALUE for each of:",
+            f"{found.how}, so nobody but you knows what it expects; give --family, or --spec KEY=VALUE for each of:",
             [f"{key} ({_HINTS[key]})" if key in _HINTS else key for key in missing],
         )
     spec = ModelSpec(
@@ -105,13 +102,32 @@ def settle(
         clip=ClipSpec(**{key: values[key] for key in _CLIP}),
         **{key: values[key] for key in _MODEL},
     )
-    return spec, {"family": how, **{key: origin[key] for key in (*_CROP, *_CLIP, *_MODEL)}}
+    origins = {"family": found.how, **{key: origin[key] for key in (*_CROP, *_CLIP, *_MODEL)}}
+    return spec, origins, tuple(_doubts(spec.crop, given, pixels, found))
+
+
+def _doubts(crop: CropSpec, given: Mapping[str, Any], pixels: Mapping[str, Any], found: Findings) -> Iterator[str]:
+    """What is likely to be a slip, though it may be meant."""
+    if found.pixels is not None and any(key in given and given[key] != value for key, value in pixels.items()):
+        low, high = crop.value_range
+        yield (
+            f"{found.pixels['words']}, but --spec makes them {low:.4g}..{high:.4g}: unless the model was trained so, "
+            "they are normalised twice; leave mean and scale away"
+        )
+    if "mean" in given and any(crop.mean) and all(0 <= value <= 1 for value in crop.mean):
+        yield (
+            f"mean {_text(crop.mean)} is taken off pixels of 0..255; if it was meant for 0..1, "
+            f"give mean={','.join(f'{value * 255:.6g}' for value in crop.mean)} and divide scale by 255"
+        )
 
 
 def rows(spec: ModelSpec, origin: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Each value of a spec with its origin, for people."""
     values = {"family": spec.family, **_flat(spec)}
-    return [(key, _text(values[key]), origin[key]) for key in ("family", *_CROP, *_CLIP, *_MODEL)]
+    listed = [(key, _text(values[key]), origin[key]) for key in ("family", *_CROP, *_CLIP, *_MODEL)]
+    low, high = spec.crop.value_range
+    place = next(number for number, row in enumerate(listed) if row[0] == "scale") + 1
+    return [*listed[:place], ("pixels 0..255", f"become {low:.4g}..{high:.4g}", "mean and scale"), *listed[place:]]
 
 
 def _flat(spec: ModelSpec) -> dict[str, Any]:
@@ -125,6 +141,8 @@ def _flat(spec: ModelSpec) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return _text(value[0]) if len(set(value)) == 1 else ", ".join(map(_text, value))
+    if value is None:
+        return "every frame"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -57,6 +57,12 @@ class CropSpec:
         if 0 in self.scale:
             raise InvalidInput("scale: 0 would hide the pixels from the model")
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The smallest and the largest value that a pixel of 0..255 can become, over all planes."""
+        ends = [(pixel - mean) * scale for mean, scale in zip(self.mean, self.scale, strict=True) for pixel in (0, 255)]
+        return min(ends), max(ends)
+
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:

@@ -58,8 +58,9 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert and print what came of it."""
     from deepfake_edge.converters import ConvertOptions, convert
+    from deepfake_edge.converters.convert import model_name
 
-    output = arguments.output or Path(f"{_stem(arguments.source)}.dfe")
+    output = arguments.output or Path(f"{model_name(arguments.source)}.dfe")
     options = ConvertOptions(
         family=arguments.family,
         calibration=arguments.calibration,
@@ -103,10 +104,6 @@ def _fit_rows(fits: Sequence[Fit]) -> list[tuple[str, ...]]:
         )
         for fit in shown
     ]
-
-
-def _stem(source: Path) -> str:
-    return source.name.removesuffix(".weights.h5") if source.name.endswith(".weights.h5") else source.stem
 
 
 def _overrides(pairs: list[str], classes: str | None) -> dict[str, str]:

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 def spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     """What a model expects, a row each, for people."""
     crop, clip = spec.crop, spec.clip
+    low, high = crop.value_range
     sampling = f"{clip.sample_fps:g} a second" if clip.sample_fps is not None else "every frame"
     return [
         ("family", spec.family),
@@ -55,7 +56,7 @@ def spec_rows(spec: ModelSpec) -> list[tuple[str, str]]:
         ),
         ("crop", f"{crop.size_px}x{crop.size_px} {crop.channel_order}, fit {crop.fit}, margin {crop.margin:g}"),
         ("resize", crop.resize),
-        ("pixel values", f"(pixel - {_triple(crop.mean)}) * {_triple(crop.scale)}"),
+        ("pixel values", f"(pixel - {_triple(crop.mean)}) * {_triple(crop.scale)}: {low:.4g}..{high:.4g}"),
         ("window", f"{clip.frames} crops, {sampling}, a new one every {clip.stride}"),
     ]
 

@@ -53,6 +53,21 @@ class CropSet:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ClipWindows:
+    """One clip's crops and windows over them.
+
+    Attributes:
+        crops: uint8 (N, S, S, 3), channels in the spec's order, not normalised.
+        windows: int64 (W, frames), indices of crops.
+        bare: no face was found; the whole picture was taken as a crop.
+    """
+
+    crops: Pixels
+    windows: NDArray[np.int64]
+    bare: bool
+
+
 def make_crops(crop: CropSpec, clip: ClipSpec, calibration: Path | None) -> CropSet:
     """Gather crops for a model.
 
@@ -76,15 +91,13 @@ def make_crops(crop: CropSpec, clip: ClipSpec, calibration: Path | None) -> Crop
     return CropSet(np.concatenate(strips), _windows([len(strip) for strip in strips], clip), origin, tuple(warnings))
 
 
-def clip_windows(path: Path, crop: CropSpec, clip: ClipSpec) -> tuple[Pixels, NDArray[np.int64]]:
+def clip_windows(path: Path, crop: CropSpec, clip: ClipSpec) -> ClipWindows:
     """The crops of a clip's largest face, and windows over them; for a per-frame model also those of a picture.
 
     Args:
         path: a clip or a picture.
         crop: how the model wants crops.
         clip: how many make a window, and their rate.
-    Returns:
-        uint8 (N, S, S, 3), channels in the spec's order, not normalised; int64 (W, frames).
     Raises:
         InvalidInput: it shows no face for long enough.
         SourceError: it cannot be read.
@@ -97,14 +110,16 @@ def clip_windows(path: Path, crop: CropSpec, clip: ClipSpec) -> tuple[Pixels, ND
             raise InvalidInput(f"{path}: a picture is no clip of {clip.frames} frames")
         picture = read_picture(path).pixels
         height, width = picture.shape[:2]
-        box = _face_in(picture, make_finder()) or (0.0, 0.0, float(width), float(height))
-        return _cut(picture, [box], crop), np.zeros((1, 1), np.int64)
+        finder = make_finder()
+        (faces,) = finder.find([Frame(0, 0.0, picture)])
+        box = _face_in(picture, finder) or (0.0, 0.0, float(width), float(height))
+        return ClipWindows(_cut(picture, [box], crop), np.zeros((1, 1), np.int64), bare=not faces)
     crops = _from_clip(path, crop, clip, make_finder(), clip.frames + _MORE_CROPS)
     if len(crops) < clip.frames or not len(crops):
         raise InvalidInput(f"{path}: a face in {len(crops)} frames, a window takes {clip.frames}")
     last = len(crops) - clip.frames
     starts = np.unique(np.linspace(0, last, _SPREAD_WINDOWS).round().astype(np.int64))
-    return crops, starts[:, None] + np.arange(clip.frames)
+    return ClipWindows(crops, starts[:, None] + np.arange(clip.frames), bare=False)
 
 
 def photograph() -> Path:

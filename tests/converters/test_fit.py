@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfake_edge.bundle import Bundle, Golden, Variant
-from deepfake_edge.converters.fit import compare_fits, fit_warning
+from deepfake_edge.converters.fit import compare_fits
 from deepfake_edge.errors import InvalidInput, SourceError
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 
@@ -56,11 +56,11 @@ def clips(tmp_path_factory):
 
 
 def test_the_right_reading_is_best_and_nothing_is_said(clips):
-    fits = compare_fits(redness(TRUE, ("fake",)), clips)
+    fits, warnings = compare_fits(redness(TRUE, ("fake",)), clips)
     assert fits[0].chosen
     assert fits[0].right == fits[0].clips == len(clips)
     assert len(fits) == 5 * 2 * 2
-    assert fit_warning(fits) is None
+    assert warnings == (f"{len(clips)} labelled pictures show no face that could be found; taken as ready crops",)
     # Raw pixels saturate the scores, which flatters their log-loss; that is no reason to take them.
     raw = next(fit for fit in fits if fit.pixels == "0..255" and fit.right == len(clips))
     assert raw.log_loss < fits[0].log_loss
@@ -74,21 +74,27 @@ def test_the_right_reading_is_best_and_nothing_is_said(clips):
     ],
 )
 def test_a_wrong_reading_is_seen(crop, classes, clips):
-    fits = compare_fits(redness(crop, classes), clips)
-    warning = fit_warning(fits)
-    assert warning is not None
+    fits, warnings = compare_fits(redness(crop, classes), clips)
+    warning = warnings[0]
     assert f"gets 0 of {len(clips)} labelled clips right, another {len(clips)}" in warning
     assert next(fit for fit in fits if fit.chosen).right == 0
     assert "--classes" in fits[0].options
 
 
 def test_a_reading_of_ones_own_is_among_them(clips):
-    fits = compare_fits(redness(CropSpec(size_px=SIDE, mean=(10.0,) * 3, scale=(1 / 200,) * 3), ("fake",)), clips)
+    fits, _ = compare_fits(redness(CropSpec(size_px=SIDE, mean=(10.0,) * 3, scale=(1 / 200,) * 3), ("fake",)), clips)
     assert [fit.pixels for fit in fits if fit.chosen] == ["as given"]
+
+
+def test_clips_of_one_kind_prove_little(clips):
+    _, warnings = compare_fits(redness(TRUE, ("fake",)), [clip for clip in clips if clip[1] == "real"])
+    assert any("give both kinds" in warning for warning in warnings)
 
 
 def test_what_cannot_be_tried_is_said(clips, tmp_path):
     bundle = redness(TRUE, ("fake",))
+    with pytest.raises(InvalidInput, match="given twice"):
+        compare_fits(bundle, (clips[0], (clips[0][0], "fake" if clips[0][1] == "real" else "real")))
     with pytest.raises(InvalidInput, match="real or fake"):
         compare_fits(bundle, ((clips[0][0], "forged"),))
     with pytest.raises(InvalidInput, match="is no file"):
