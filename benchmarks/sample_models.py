@@ -74,12 +74,12 @@ def attention() -> Any:
     return keras.Model(clip, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling1D()(values)))
 
 
-def application(name: str) -> Any:
-    """One of keras.applications on each frame, an LSTM over them."""
+def application(name: str, side: int = _SIDE) -> Any:
+    """One of keras.applications on each frame of side x side pixels, an LSTM over them."""
     keras = workshop.keras()
     make = getattr(keras.applications, name)
-    cnn = make(include_top=False, weights=None, input_shape=(_SIDE, _SIDE, 3), pooling="avg")
-    return _clip(cnn, keras.layers.LSTM(6))
+    cnn = make(include_top=False, weights=None, input_shape=(side, side, 3), pooling="avg")
+    return _clip(cnn, keras.layers.LSTM(6), side=side)
 
 
 def conv3d() -> Any:
@@ -149,9 +149,9 @@ def _cnn(*first: Any, last: Any = None) -> Any:
     return keras.Sequential([keras.Input((_SIDE, _SIDE, 3)), *first, *own, last or layers.GlobalAveragePooling2D()])
 
 
-def _clip(cnn: Any, *head: Any) -> Any:
+def _clip(cnn: Any, *head: Any, side: int = _SIDE) -> Any:
     keras = workshop.keras()
-    clip = keras.Input((_FRAMES, _SIDE, _SIDE, 3))
+    clip = keras.Input((_FRAMES, side, side, 3))
     values = keras.layers.TimeDistributed(cnn)(clip)
     for layer in head:
         values = layer(values)
@@ -167,6 +167,6 @@ SHAPES: Mapping[str, Callable[[], Any]] = MappingProxyType({
     "Conv1D and pooling over time": convolution_over_time,
     "self-attention over time": attention,
     "MobileNetV2, LSTM": partial(application, "MobileNetV2"),
-    "EfficientNetB0, LSTM": partial(application, "EfficientNetB0"),
+    "EfficientNetB0, LSTM": partial(application, "EfficientNetB0", 64),
     "DenseNet121, LSTM": partial(application, "DenseNet121"),
 })  # fmt: skip
