@@ -75,7 +75,9 @@ class Original:
     window: Callable[[list[Any]], tuple[Any, ...]]
 
 
-def cut(model: Any, frames: int | None, size_px: int | None, *, fused: bool = False, logits: bool = False) -> Cut:
+def cut(
+    model: Any, frames: int | None, size_px: int | None, *, fused: bool = False, activation: str | None = None
+) -> Cut:
     """Cut a model at the place where frames meet.
 
     Args:
@@ -83,7 +85,8 @@ def cut(model: Any, frames: int | None, size_px: int | None, *, fused: bool = Fa
         frames: T where the model leaves it open.
         size_px: S where the model leaves it open.
         fused: take a clip model whole.
-        logits: its outputs are logits; the probabilities are computed from them.
+        activation: what the user says that its outputs are: softmax, sigmoid, or logits, of which probabilities are
+            then computed.
     Raises:
         ConversionError: it cannot be cut; carries every reason.
     """
@@ -91,14 +94,17 @@ def cut(model: Any, frames: int | None, size_px: int | None, *, fused: bool = Fa
     shape = graph.input_shape
     if len(shape) not in (4, 5) or shape[-1] != 3:
         raise ConversionError(f"wanted an input of (frames, S, S, 3) or (S, S, 3), the model takes {shape[1:]}")
-    side = _side(shape[-3:-1], size_px)
-    length = 1 if len(shape) == 4 else _length(shape[1], frames)
-    ending, reasons = read_ending(graph, length, logits)
-    reasons = [*objections(graph), *reasons]
+    clip = len(shape) == 5
+    side, sizes = _side(shape[-3:-1], size_px)
+    length, lengths = _length(shape[1], frames) if clip else (1, [])
+    ending, reasons = read_ending(graph, length, activation)
+    reasons = [*lengths, *sizes, *objections(graph), *reasons]
+    if fused and not clip:
+        reasons.append("it is a per-frame model, which has no window to convert whole; leave --fused away")
+    if side is None or length is None:
+        raise ConversionError(_REFUSAL, reasons)
     pixels = pixel_range(graph)
-    if len(shape) == 4:
-        if fused:
-            reasons.append("it is a per-frame model, which has no window to convert whole; leave --fused away")
+    if not clip:
         _refuse(reasons)
 
         def backbone(crops: Any) -> Any:
@@ -143,19 +149,21 @@ def _cost(frames: int, *, needed: bool) -> str:
     return f"{work}; this model can be cut: without --fused a verdict takes about a {frames}th of the work"
 
 
-def _length(found: int | None, wanted: int | None) -> int:
-    if found is None and wanted is None:
-        raise ConversionError("the model leaves the number of frames open; give it: --spec frames=N")
-    length = int(found if found is not None else wanted or 0)
+def _length(found: int | None, wanted: int | None) -> tuple[int | None, list[str]]:
+    """Frames of a clip, or None and why."""
+    length = found if found is not None else wanted
+    if length is None:
+        return None, ["the model leaves the number of frames open; give it: --spec frames=N"]
     if length < 2:
-        raise ConversionError(f"wanted clips of 2 frames or more, or a model of single crops (S, S, 3); got {length}")
-    return length
+        return None, [f"wanted clips of 2 frames or more, or a model of single crops (S, S, 3); got {length}"]
+    return length, []
 
 
-def _side(found: tuple[int | None, ...], wanted: int | None) -> int:
-    height, width = found
+def _side(found: tuple[int | None, ...], wanted: int | None) -> tuple[int | None, list[str]]:
+    """Pixels of a crop's side, or None and why."""
+    height, width = (axis if axis is not None else wanted for axis in found)
+    if height is None:
+        return None, ["the model leaves the size of a crop open; give it: --spec size_px=N"]
     if height != width:
-        raise ConversionError(f"wanted square crops, the model takes {height} x {width}")
-    if height is None and wanted is None:
-        raise ConversionError("the model leaves the size of a crop open; give it: --spec size_px=N")
-    return int(height if height is not None else wanted or 0)
+        return None, [f"wanted square crops, the model takes {height} x {width}"]
+    return height, []

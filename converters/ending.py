@@ -10,13 +10,15 @@ from deepfake_edge.converters.steps import Graph, Step, graph_of, shows_its_grap
 from deepfake_edge.training.workshop import keras, tensorflow
 
 _WANTED = "wanted a softmax over two classes or one sigmoid"
-_PROMISE = f"{_WANTED} (if these are logits, say so: --spec activation=logits)"
 # What gives probabilities when given probabilities of the same moment, or logits when given logits.
 _KEEPING = frozenset({
-    "Average", "Dropout", "GlobalAveragePooling1D", "Identity", "Mean", "Reshape", "SpatialDropout1D", "Squeeze",
+    "Average", "Dropout", "Flatten", "GlobalAveragePooling1D", "Identity", "Mean", "Reshape", "SpatialDropout1D",
+    "Squeeze",
 })  # fmt: skip
-
-
+# A logit times a probability is a logit still.
+_PRODUCTS = frozenset({"Divide", "Dot", "Einsum", "Matmul", "Multiply", "TrueDivide"})
+# These make logits of probabilities.
+_LOGARITHMS = frozenset({"Log", "Log10", "Log1p", "Log2", "LogSigmoid", "LogSoftmax"})
 _ACTIVATIONS = frozenset({"ELU", "LeakyReLU", "PReLU", "ReLU", "Relu", "Sigmoid", "Softmax", "Tanh"})
 
 
@@ -51,29 +53,46 @@ class Ending:
         return (clip,) if frames is None else (clip, frames)
 
 
-def read_ending(graph: Graph, frames: int, logits: bool) -> tuple[Ending, list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What a value is computed from without any weights in between.
+
+    Attributes:
+        partly: probabilities have a part in it that no logit outweighs.
+        wholly: it is computed from probabilities alone.
+    """
+
+    partly: bool
+    wholly: bool
+
+
+_OTHER = _Origin(False, False)
+
+
+def read_ending(graph: Graph, frames: int | None, said: str | None) -> tuple[Ending, list[str]]:
     """Look at what a model ends in.
 
     Args:
         graph: the model's.
-        frames: T; 1 for a per-frame model.
-        logits: the user says that the outputs are logits.
+        frames: T; 1 for a per-frame model, None where it is not known.
+        said: what the user says that the outputs are: softmax, sigmoid or logits.
     Returns:
         the ending, and why it cannot be used; nothing where it can.
     """
     shapes = graph.output_shapes
     clip = [place for place, shape in enumerate(shapes) if len(shape) == 2]
-    each = [place for place, shape in enumerate(shapes) if len(shape) == 3 and shape[1] in (frames, None)]
+    counts = {shape[1] for shape in shapes if len(shape) == 3} if frames is None else {frames, None}
+    each = [place for place, shape in enumerate(shapes) if len(shape) == 3 and shape[1] in counts]
     classes = {shape[-1] for shape in shapes}
-    ending = Ending(next(iter(clip), None), next(iter(each), None), 2 if classes == {2} else 1, logits)
-    understood = len(clip) + len(each) == len(shapes) and max(len(clip), len(each)) == 1 and (frames > 1 or not each)
+    ending = Ending(next(iter(clip), None), next(iter(each), None), 2 if classes == {2} else 1, said == "logits")
+    understood = len(clip) + len(each) == len(shapes) and max(len(clip), len(each)) == 1 and (frames != 1 or not each)
     if not understood or classes not in ({1}, {2}):
         return ending, [f"{_listed(shapes)}; {_forms(frames)}"]
-    return ending, [
-        reason
-        for number, shape in zip(graph.outputs, shapes, strict=True)
-        if (reason := _objection(graph, number, shape, logits)) is not None
-    ]
+    origins = _origins(graph, _OTHER)
+    objections = (
+        _objection(_ends(graph, number), origins[number], ending.activation, said) for number in graph.outputs
+    )
+    return ending, [reason for reason in objections if reason is not None]
 
 
 def _listed(shapes: Sequence[tuple[int | None, ...]]) -> str:
@@ -82,33 +101,87 @@ def _listed(shapes: Sequence[tuple[int | None, ...]]) -> str:
     return f"its outputs are {', '.join(map(str, shapes))}"
 
 
-def _forms(frames: int) -> str:
+def _forms(frames: int | None) -> str:
     alone = "wanted (batch, 1) of sigmoid or (batch, 2) of softmax"
-    return alone if frames == 1 else f"{alone}, beside it or instead of it the same for each of the {frames} frames"
+    each = "each frame" if frames is None else f"each of the {frames} frames"
+    return alone if frames == 1 else f"{alone}, beside it or instead of it the same for {each}"
 
 
-def _objection(graph: Graph, number: int, shape: tuple[int | None, ...], logits: bool) -> str | None:
-    ends = _ends(graph, number)
-    given = all(step is not None and _is_probability(step, shape) for step in ends)
-    last = next((step.name for step in ends if step is not None), "its input")
-    if not logits:
-        return None if given else f"it ends in {last}; {_PROMISE}"
-    if given:
-        return f"it ends in {last}, which gives probabilities already; leave --spec activation=logits away"
-    if all(step is not None and _is_linear(step) for step in ends):
+def _objection(ends: Sequence[Step | None], origin: _Origin, natural: str, said: str | None) -> str | None:
+    steps = [step for step in ends if step is not None]
+    last = f"it ends in {steps[0].name if steps else 'its input'}"
+    all_steps = len(steps) == len(ends)
+    if all_steps and all(_is_probability(step, natural) for step in steps):
+        if said != "logits":
+            return None
+        return f"{last}, which gives probabilities already; leave --spec activation=logits away"
+    linear = all_steps and all(_is_linear(step) for step in steps)
+    combined = origin.wholly and linear
+    if said == "logits":
+        if not linear:
+            return f"{last}, which gives no logits; wanted a layer without activation, or {_WANTED}"
+        if not origin.partly:
+            return None
+        said_so = "activation=logits was given, but its outputs are computed from probabilities already"
+        return f"{last}: {said_so}; {_advice(natural, combined)}"
+    if combined and said == natural:
         return None
-    return f"it ends in {last}, which gives no logits; wanted a layer without activation, or {_WANTED}"
+    if linear and not origin.partly:
+        return f"{last}; {_WANTED} (if these are logits, say so: --spec activation=logits)"
+    return f"{last}; {_WANTED}; {_advice(natural, combined)}"
+
+
+def _advice(natural: str, combined: bool) -> str:
+    if combined:
+        return f"if what it computes from probabilities is probabilities again, say so: --spec activation={natural}"
+    return f"end the model in the {natural} itself"
+
+
+def _origins(graph: Graph, taken: _Origin) -> dict[int, _Origin]:
+    """The origin of every value of a graph whose input's is `taken`."""
+    found = {0: taken}
+    for step in graph.steps:
+        found[step.output] = _origin(step, [found.get(number, _OTHER) for number in step.inputs])
+    return found
+
+
+def _origin(step: Step, parts: Sequence[_Origin]) -> _Origin:
+    if step.kind == "TimeDistributed" and shows_its_graph(step.layer.layer):
+        inner = graph_of(step.layer.layer)
+        return _origins(inner, parts[0])[inner.outputs[0]]
+    layer, _ = _layer(step)
+    if _squashes(layer):
+        return _Origin(True, True)
+    if not parts or getattr(layer, "weights", None) or hasattr(layer, "cell") or type(layer).__name__ in _LOGARITHMS:
+        return _OTHER
+    counts = all if step.kind in _PRODUCTS else any
+    return _Origin(counts(part.partly for part in parts), all(part.wholly for part in parts))
+
+
+def _squashes(layer: Any) -> bool:
+    activations = keras().activations
+    squashing = (activations.hard_sigmoid, activations.sigmoid, activations.softmax)
+    if hasattr(layer, "cell"):
+        return False
+    by_name = type(layer).__name__ in ("HardSigmoid", "Sigmoid", "Softmax")
+    return by_name or getattr(layer, "activation", None) in squashing
 
 
 def _ends(graph: Graph, number: int) -> list[Step | None]:
     """The steps that an output is the mean of, or is itself the output of."""
-    step = graph.giver(number)
-    if step is not None and step.kind == "TimeDistributed" and shows_its_graph(step.layer.layer):
-        inner = graph_of(step.layer.layer)
-        return _ends(inner, inner.outputs[0])
-    if step is None or not _keeps(step):
-        return [step]
-    return [end for value in step.inputs for end in _ends(graph, value)]
+    ends: list[Step | None] = []
+    waiting, seen = [number], {number}
+    while waiting:
+        step = graph.giver(waiting.pop())
+        if step is not None and step.kind == "TimeDistributed" and shows_its_graph(step.layer.layer):
+            inner = graph_of(step.layer.layer)
+            ends += _ends(inner, inner.outputs[0])
+        elif step is None or not _keeps(step):
+            ends.append(step)
+        else:
+            waiting += [value for value in dict.fromkeys(step.inputs) if value not in seen]
+            seen.update(step.inputs)
+    return ends
 
 
 def _keeps(step: Step) -> bool:
@@ -118,20 +191,19 @@ def _keeps(step: Step) -> bool:
     return step.kind in _KEEPING and same_classes and not step.constants
 
 
-def _is_probability(step: Step, shape: tuple[int | None, ...]) -> bool:
+def _is_probability(step: Step, natural: str) -> bool:
     layer, rank = _layer(step)
-    kind, classes = type(layer).__name__, shape[-1]
-    activations = keras().activations
+    kind = type(layer).__name__
     if kind in ("Dense", "Activation"):
-        return layer.activation is (activations.sigmoid if classes == 1 else activations.softmax)
+        return layer.activation is getattr(keras().activations, natural)
     if kind == "Softmax":
-        return classes == 2 and layer.axis in (-1, rank - 1)
-    return kind == "Sigmoid" and classes == 1
+        return natural == "softmax" and layer.axis in (-1, rank - 1)
+    return kind == "Sigmoid" and natural == "sigmoid"
 
 
 def _is_linear(step: Step) -> bool:
     layer, _ = _layer(step)
-    if hasattr(layer, "cell") or type(layer).__name__ in _ACTIVATIONS:
+    if hasattr(layer, "cell") or type(layer).__name__ in _ACTIVATIONS or _squashes(layer):
         return False
     return getattr(layer, "activation", None) in (None, keras().activations.linear)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from deepfake_edge.converters import recurrence
@@ -12,10 +12,11 @@ from deepfake_edge.converters.steps import Graph, Step
 def objections(graph: Graph) -> list[str]:
     """Why a graph cannot be converted whatever is done with it; every reason, or nothing."""
     masked = any(step.kind == "Masking" for step in graph.steps)
-    return [reason for step in graph.steps for reason in _objections(step, masked)]
+    read = {number for step in graph.steps for number in step.inputs} | set(graph.outputs)
+    return [reason for step in graph.steps for reason in _objections(step, read, masked)]
 
 
-def _objections(step: Step, masked: bool) -> Iterator[str]:
+def _objections(step: Step, read: Collection[int], masked: bool) -> Iterator[str]:
     if not type(step.layer).__module__.startswith("keras."):
         yield f"{step.name}: is no layer of Keras's own; rebuild the model from those"
     if step.kind == "Masking":
@@ -26,9 +27,10 @@ def _objections(step: Step, masked: bool) -> Iterator[str]:
         if said:
             yield f"{_named(step, part)}: {'; '.join(said)}"
     if looping and len(step.inputs) != 1 and not masked:
-        yield f"{step.name}: is given an initial state, which is not understood"
-    if step.outputs != 1 and not looping:
-        yield f"{step.name}: gives {step.outputs} values, wanted 1"
+        yield f"{step.name}: is given an initial state, which is not understood; rebuild it to start from zeros"
+    if not looping and any(number in read for number in step.further):
+        advice = "rebuild it with return_attention_scores=False" if "Attention" in step.kind else "read only its first"
+        yield f"{step.name}: gives {step.outputs} values that are read, wanted 1; {advice}"
     for part in _parts(step.layer):
         dtype = getattr(part, "compute_dtype", "float32")
         if dtype != "float32" and type(part).__name__ != "InputLayer":

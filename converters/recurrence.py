@@ -117,7 +117,7 @@ def objections(layer: Any) -> list[str]:
     if layer.stateful:
         reasons.append("is stateful: what it says depends on earlier windows; rebuild it with stateful=False")
     if layer.return_state:
-        reasons.append("returns its state, which a head has no use for; rebuild it with return_state=False")
+        reasons.append("returns its state; rebuild it with return_state=False (h is its last output)")
     if type(layer).__name__ == "Bidirectional" and layer.merge_mode is None:
         reasons.append("gives its two directions apart (merge_mode=None)")
     return reasons

@@ -23,7 +23,7 @@ class Step:
         shape: the shape of its output.
         outputs: how many values it gives; only the first can be used.
         constants: shapes of the arrays that its call holds beside the values.
-        apply: computes it as at inference: takes {number: tensor}, gives the output tensor.
+        apply: computes it as at inference: takes {number: tensor}, gives the (first) output tensor.
     """
 
     layer: Any
@@ -34,6 +34,11 @@ class Step:
     outputs: int
     constants: tuple[tuple[int, ...], ...]
     apply: Callable[[Mapping[int, Any]], Any]
+
+    @property
+    def further(self) -> range:
+        """Numbers of the values that it gives after the first."""
+        return range(self.output + 1, self.output + self.outputs)
 
     @property
     def kind(self) -> str:
@@ -164,6 +169,7 @@ def _applier(node: Any, numbers: tuple[int, ...]) -> Callable[[Mapping[int, Any]
     def apply(values: Mapping[int, Any]) -> Any:
         filled = {key: values[number] for key, number in zip(keys, numbers, strict=True)}
         positional, named = node.arguments.fill_in(filled)
-        return at_inference(node.operation, *positional, **named)
+        given = at_inference(node.operation, *positional, **named)
+        return workshop.keras().tree.flatten(given)[0] if len(node.outputs) > 1 else given
 
     return apply
