@@ -90,7 +90,8 @@ def read_ending(graph: Graph, frames: int | None, said: str | None) -> tuple[End
         return ending, [f"{_listed(shapes)}; {_forms(frames)}"]
     origins = _origins(graph, _OTHER)
     objections = (
-        _objection(_ends(graph, number), origins[number], ending.activation, said) for number in graph.outputs
+        _objection(_ends(graph, number), origins.get(number, _OTHER), ending.activation, said)
+        for number in graph.outputs
     )
     return ending, [reason for reason in objections if reason is not None]
 

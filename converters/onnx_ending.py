@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from deepfake_edge.converters.parity import are_probabilities, in_words
 from deepfake_edge.data import Floats
 
 _ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -22,7 +21,6 @@ _COMBINING = frozenset({
 # A logit times a probability is a logit still.
 _PRODUCTS = frozenset({"Div", "Mul"})
 _SAYINGS = ("softmax", "sigmoid", "logits")
-_EXACT = 1e-4
 
 
 def read_ending(graph: Any, outputs: Floats, said: str | None) -> tuple[bool, list[str]]:
@@ -52,7 +50,7 @@ def read_ending(graph: Any, outputs: Floats, said: str | None) -> tuple[bool, li
     if found is not None and said == "logits":
         return False, [f"activation=logits was given, the model itself ends in a {found}"]
     if said == "logits":
-        if combined or (natural == "softmax" and _are_probabilities(outputs)):
+        if combined or (natural == "softmax" and are_probabilities(outputs)):
             return False, [
                 f"activation=logits was given, but its {shown} are computed from probabilities already; if they are "
                 f"probabilities too, say so: --spec activation={natural}"
@@ -60,8 +58,8 @@ def read_ending(graph: Any, outputs: Floats, said: str | None) -> tuple[bool, li
         return True, []
     if found not in (None, natural):
         return False, [f"it ends in a {found} with {shown}; wanted a softmax over two classes or one sigmoid"]
-    if not _are_probabilities(outputs):
-        return False, [f"its {shown} are no probabilities ({natural}) on noise: {_range(outputs)}"]
+    if not are_probabilities(outputs):
+        return False, [f"its {shown} are no probabilities ({natural}) on noise: {in_words(outputs)}"]
     return False, []
 
 
@@ -84,15 +82,6 @@ def _is_of_probabilities(graph: Any) -> bool:
         combines = node.op_type in _COMBINING and counts(parts)
         # What is computed from constants alone is one itself.
         if parts:
-            of_probabilities |= dict.fromkeys(node.output, node.op_type in _SQUASHING or combines)
+            named = filter(None, node.output)
+            of_probabilities |= dict.fromkeys(named, node.op_type in _SQUASHING or combines)
     return of_probabilities.get(graph.output[0].name, False)
-
-
-def _are_probabilities(outputs: Floats) -> bool:
-    within = bool(((outputs >= 0) & (outputs <= 1)).all())
-    return within and (outputs.shape[1] == 1 or bool(np.allclose(outputs.sum(axis=1), 1, atol=_EXACT)))
-
-
-def _range(outputs: Floats) -> str:
-    said = f"from {outputs.min():.3g} to {outputs.max():.3g}"
-    return said if outputs.shape[1] == 1 else f"{said}, sums from {outputs.sum(axis=1).min():.3g}"

@@ -92,7 +92,7 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
     Returns:
         figures, as plain JSON types: differences of the outputs are of probabilities.
     Raises:
-        ConversionError: outputs are not finite, or differ by more than the gate allows.
+        ConversionError: outputs are not finite or no probabilities, or differ by more than the gate allows.
         BundleError, InferenceError: the networks do not fit the spec, or fail.
     """
     if not np.array_equal(truth.windows[: len(crops.windows)], crops.windows):
@@ -117,6 +117,12 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
         raise ConversionError("only one of the model and its conversion gives outputs of each frame")
     if each is not None and truth.frame_outputs is not None:
         stages["frame_outputs"] = _apart(each, truth.frame_outputs)
+    for given in (expected, truth.frame_outputs):
+        if given is not None and not are_probabilities(given):
+            raise ConversionError(
+                f"its outputs are no probabilities ({bundle.spec.activation}) on real face crops: {in_words(given)}; "
+                f"end the model in the {bundle.spec.activation} itself"
+            )
     fake = fake_scores(expected, bundle.spec)
     figures: dict[str, Any] = {
         "crops": len(crops.crops),
@@ -133,6 +139,21 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
     figures["tolerance"] = GATE
     _gate(stages)
     return figures
+
+
+def are_probabilities(outputs: Floats) -> bool:
+    """Whether outputs (..., C) are of 0..1 and, where C is 2, add up to 1."""
+    within = bool(((outputs >= -GATE) & (outputs <= 1 + GATE)).all())
+    return within and (outputs.shape[-1] == 1 or bool(np.allclose(outputs.sum(axis=-1), 1, atol=GATE)))
+
+
+def in_words(outputs: Floats) -> str:
+    """The range of outputs (..., C) and, where C is 2, of their sums."""
+    said = f"from {outputs.min():.3g} to {outputs.max():.3g}"
+    if outputs.shape[-1] == 1:
+        return said
+    sums = outputs.sum(axis=-1)
+    return f"{said}, sums from {sums.min():.3g} to {sums.max():.3g}"
 
 
 def _apart(found: Floats, wanted: Floats) -> Floats:

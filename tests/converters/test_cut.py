@@ -221,6 +221,38 @@ def test_open_sizes_are_taken_from_the_caller(keras):
     assert (parts.frames, parts.size_px, parts.features) == (4, 16, 12)
 
 
+def test_sizes_are_told_with_the_other_reasons(keras):
+    layers = keras.layers
+    clip = keras.Input((None, None, 16, 3))
+    values = layers.TimeDistributed(layers.Conv2D(4, 3))(clip)
+    values = layers.TimeDistributed(layers.GlobalAveragePooling2D())(values)
+    model = keras.Model(clip, layers.Dense(2, activation="relu")(layers.LSTM(3)(values)))
+    for size, wanted in ((None, "size_px=N"), (24, "wanted square crops, the model takes 24 x 16")):
+        with pytest.raises(ConversionError) as caught:
+            cut(model, None, size)
+        said = "\n".join(caught.value.reasons)
+        for part in ("frames=N", wanted, "it ends in"):
+            assert part in said
+        assert len(caught.value.reasons) == 3
+    with pytest.raises(ConversionError) as caught:
+        cut(model, 1, 16)
+    assert len(caught.value.reasons) == 2
+    assert "clips of 2 frames or more" in caught.value.reasons[0]
+
+
+def test_what_a_recurrent_layer_cannot_be_given_and_give(keras, clip_model):
+    layers = keras.layers
+    clip = keras.Input((4, 8, 8, 3))
+    values = layers.TimeDistributed(layers.Flatten())(clip)
+    _, state, memory = layers.LSTM(4, return_state=True)(values)
+    values = layers.LSTM(4)(values, initial_state=[state, memory])
+    with pytest.raises(ConversionError) as caught:
+        cut(keras.Model(clip, layers.Dense(1, activation="sigmoid")(values)), None, None)
+    said = "\n".join(caught.value.reasons)
+    assert "return_state=False (h is its last output)" in said
+    assert "initial state, which is not understood; rebuild it to start from zeros" in said
+
+
 @pytest.mark.filterwarnings("ignore:Layer 'odd'.*destroy the mask:UserWarning")
 def test_every_reason_is_given_at_once(keras, cnn, tiny):
     layers = keras.layers

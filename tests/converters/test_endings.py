@@ -188,6 +188,14 @@ def test_many_merges_of_a_value_with_itself_take_no_time(keras):
     assert cut(ending_in(keras, doubled), None, None).outputs == 1
 
 
+@pytest.mark.parametrize("said", [None, "logits", "sigmoid"])
+def test_a_second_value_is_no_output(said, keras):
+    clip = keras.Input((3, 2, 2, 3))
+    state = keras.layers.LSTM(1, return_state=True)(keras.layers.Reshape((3, 12))(clip))[2]
+    with pytest.raises(ConversionError, match="return_state=False"):
+        cut(keras.Model(clip, state), None, None, activation=said)
+
+
 def test_several_inputs_with_a_familys_number_of_weights(keras):
     inputs = [keras.Input((2,)) for _ in range(4)]
     values = keras.layers.Concatenate()(inputs)

@@ -331,6 +331,57 @@ def test_probabilities_that_the_user_vouches_for():
     assert converted(data, {"activation": "sigmoid"})[1] < 1e-6
 
 
+# More nodes after a draft's last value.
+COMBINED = {
+    "cast": lambda draft, last: draft.node("Cast", draft.node("Cast", last, to=11), to=1),
+    "one less it": lambda draft, last: draft.node("Sub", draft.constant(np.float32(1)), last),
+    "a weighted mean": lambda draft, last: draft.node(
+        "Add",
+        draft.node("Mul", last, draft.constant(np.float32(0.3))),
+        draft.node("Mul", draft.node("Identity", last), draft.constant(np.float32(0.7))),
+    ),
+    "a maximum": lambda draft, last: draft.node(
+        "ReduceMax", draft.node("Unsqueeze", last, draft.constant(np.array([1]))), axes=[1], keepdims=0
+    ),
+    "one of one": lambda draft, last: draft.node(
+        "Gather", draft.node("Unsqueeze", last, draft.constant(np.array([1]))), draft.constant(np.array(0)), axis=1
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("name", COMBINED)
+def test_no_second_softmax_is_put_on_probabilities(name, end):
+    draft = Draft()
+    last = COMBINED[name](draft, draft.ending(draft.cnn("images"), 12, end))
+    data = draft.model(last, ("batch", 3, SIDE, SIDE), ("batch", ENDS[end]))
+    said = refused(data)
+    assert f"--spec activation={end}" in said
+    assert "logits" not in said
+    assert "computed from probabilities already" in refused(data, {"activation": "logits"})
+    assert converted(data, {"activation": end})[1] < 1e-6
+
+
+def test_logits_whose_numbers_are_probabilities():
+    """A softmax that is spelt out."""
+    draft = Draft()
+    powers = draft.node("Exp", draft.ending(draft.cnn("images"), 12, "logits"))
+    last = draft.node("Div", powers, draft.node("ReduceSum", powers, draft.constant(np.array([1])), keepdims=1))
+    data = draft.model(last, ("batch", 3, SIDE, SIDE), ("batch", 2))
+    assert "computed from probabilities already" in refused(data, {"activation": "logits"})
+    assert converted(data, {"activation": "softmax"})[1] < 1e-6
+
+
+def test_logits_in_which_a_sigmoid_has_a_part():
+    draft = Draft()
+    features = draft.cnn("images")
+    gate = draft.node("Sigmoid", draft.ending(features, 12, "logits"))
+    last = draft.node("Mul", draft.ending(features, 12, "logits"), gate)
+    data = draft.model(last, ("batch", 3, SIDE, SIDE), ("batch", 2))
+    assert "--spec activation=logits" in refused(data)
+    assert converted(data, {"activation": "logits"})[1] < 1e-6
+
+
 @pytest.mark.parametrize(("end", "last"), [("sigmoid", "Softmax"), ("softmax", "Sigmoid")])
 def test_an_ending_that_does_not_go_with_its_outputs(end, last):
     model = ModelProto.FromString(per_frame(end))

@@ -106,6 +106,12 @@ HEADS = {
     "weights of frames": lambda k, v: k.ops.sum(
         k.layers.Multiply()([v, k.layers.Softmax(axis=1)(k.layers.Dense(1, activation="tanh")(v))]), axis=1
     ),
+    "attention whose scores nobody reads": lambda k, v: k.layers.Flatten()(
+        k.layers.Attention()([v, v], return_attention_scores=True)[0]
+    ),
+    "multi-head attention whose scores nobody reads": lambda k, v: k.layers.Flatten()(
+        k.layers.MultiHeadAttention(2, 3)(v, v, return_attention_scores=True)[0]
+    ),
     "multi-head attention": lambda k, v: k.layers.GlobalMaxPooling1D()(k.layers.MultiHeadAttention(2, 3)(v, v)),
     "transformer": transformer,
     "pooling over time": lambda k, v: k.layers.Flatten()(k.layers.AveragePooling1D(2)(k.layers.MaxPooling1D(2)(v))),
@@ -241,7 +247,7 @@ FRAME_OUTPUTS = {
 def test_a_score_for_each_frame(name, classes, logits, keras, few_crops, tiny):
     activation = None if logits else "softmax"
     model = frame_model(keras, tiny, FRAME_OUTPUTS[name], classes, activation)
-    parts, _, figures = prove(model, few_crops, tiny.spec, logits=logits)
+    parts, _, figures = prove(model, few_crops, tiny.spec, activation="logits" if logits else None)
     assert parts.frame_outputs
     assert figures["outputs_max_diff"] < 2e-5
     assert figures["frame_outputs_max_diff"] < 2e-5
@@ -341,6 +347,33 @@ def test_fused_refuses_what_nothing_helps(keras, tiny):
     single = keras.Model(crop, layers.Dense(1, activation="sigmoid")(layers.Flatten()(crop)))
     with pytest.raises(ConversionError, match=r"per-frame model.*leave --fused away"):
         cut(single, None, None, fused=True)
+
+
+def test_scores_of_attention_that_are_read(keras, tiny):
+    layers = keras.layers
+    clip = keras.Input((tiny.frames, tiny.side, tiny.side, 3))
+    values = flat(keras, clip)
+    values, scores = layers.Attention()([values, values], return_attention_scores=True)
+    both = layers.Concatenate()([layers.Flatten()(values), layers.Flatten()(scores)])
+    model = keras.Model(clip, layers.Dense(2, activation="softmax")(both))
+    with pytest.raises(ConversionError, match="return_attention_scores=False"):
+        cut(model, None, None)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_probabilities_combined_over_time(classes, keras, few_crops, tiny):
+    layers = keras.layers
+    activation = "sigmoid" if classes == 1 else "softmax"
+    clip = keras.Input((tiny.frames, tiny.side, tiny.side, 3))
+    values = flat(keras, layers.TimeDistributed(layers.Conv2D(8, 5, strides=4, activation="relu"))(clip))
+    each = layers.Dense(classes, activation=activation)(layers.LSTM(4, return_sequences=True)(values))
+    model = scattered(keras.Model(clip, layers.GlobalMaxPooling1D()(each)))
+    if classes == 1:
+        figures = prove(model, few_crops, tiny.spec, activation=activation)[2]
+        assert figures["outputs_max_diff"] < 2e-5
+        return
+    with pytest.raises(ConversionError, match="no probabilities"):
+        prove(model, few_crops, tiny.spec, activation=activation)
 
 
 def test_masking_is_refused(keras, tiny):
