@@ -160,7 +160,8 @@ def _apart(found: Floats, wanted: Floats) -> Floats:
     """Differences, number by number; arrays of other shapes have none."""
     if found.shape != wanted.shape:
         raise ConversionError(f"the source gives {wanted.shape} numbers where its conversion gives {found.shape}")
-    return np.abs(found - wanted)
+    apart: Floats = np.abs(found - wanted)
+    return apart
 
 
 def golden_windows(crops: int, frames: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
