@@ -14,16 +14,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.bundle import Bundle, Variant, write_bundle
+from deepfake_edge.bundle import Bundle, Variant, check_name, write_bundle
 from deepfake_edge.converters import parity
-from deepfake_edge.converters.export import Networks
+from deepfake_edge.converters.exporting.export import Networks
 from deepfake_edge.converters.failures import told
 from deepfake_edge.converters.family_option import parse_family
+from deepfake_edge.converters.files.source_file import SourceFile
 from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.fit import Fit, LabelledClip, compare_fits
 from deepfake_edge.converters.intake import take
 from deepfake_edge.converters.sandbox import Limits, Sandbox, one_line
-from deepfake_edge.converters.source_file import SourceFile
 from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
 from deepfake_edge.converters.truth_file import pack_arrays, unpack_truth
 from deepfake_edge.converters.worker import BACKBONE, CROPS, HEAD, TRUTH
@@ -119,6 +119,8 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
     given = parse_overrides(options.overrides)
     if options.family is not None:
         parse_family(options.family)
+    name = options.name or model_name(source)
+    check_name(name)
     clock = _Clock(options.progress)
     with Sandbox(options.limits, options.progress) as sandbox:
         with clock.stage("checking", f"checking {source.name}"):
@@ -141,7 +143,6 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
             last = sandbox.ask("reference", spec=spec.to_json())
             truth = unpack_truth(sandbox.read(TRUTH))
     with clock.stage("parity", "comparing the converted model with the source"):
-        name = options.name or model_name(source)
         draft = Bundle(name, spec, _variants(networks, {}), truth.golden, _provenance(file))
         with told("the converted model cannot be compared with the source"):
             figures = parity.compare(draft, truth, crops)
@@ -149,7 +150,8 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
     fit_warnings: tuple[str, ...] = ()
     if options.checks:
         with clock.stage("labelled clips", f"trying {len(options.checks)} labelled clips"):
-            fits = compare_fits(draft, [(Path(clip), truth) for clip, truth in options.checks])
+            checks = [(Path(clip), label) for clip, label in options.checks]
+            fits, fit_warnings = compare_fits(draft, checks)
     with clock.stage("writing", f"writing {output.name}"):
         bundle = Bundle(name, spec, _variants(networks, figures), truth.golden, _provenance(file))
         sha256 = write_bundle(bundle, output)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.converters.archive import extract_weights, read_archive
+from deepfake_edge.converters.files.archive import extract_weights, read_archive
+from deepfake_edge.converters.files.source_file import SourceFile, identify
+from deepfake_edge.converters.keras_models.read import usable_config
 from deepfake_edge.converters.order import COPIES, Order
-from deepfake_edge.converters.read import usable_config
-from deepfake_edge.converters.source_file import SourceFile, identify
 from deepfake_edge.errors import BundleError, ConversionError
 from deepfake_edge.onnx_wire import check_onnx
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepfake_edge.converters.source_file import Kind
+from deepfake_edge.converters.files.source_file import Kind
 
 # How long the check of an HDF5 file may take before the process ends itself.
 HDF5_WALL_S = 10

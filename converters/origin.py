@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from deepfake_edge.converters.export import Networks
+from deepfake_edge.converters.exporting.export import Networks
 from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.order import COPIES, Order
 from deepfake_edge.converters.parity import Reference
@@ -42,9 +42,9 @@ def open_origin(order: Order, folder: Path, progress: Callable[[str], None]) -> 
     """
     copy = folder / COPIES[order.kind]
     if order.kind == "onnx":
-        from deepfake_edge.converters.onnx_origin import OnnxOrigin
+        from deepfake_edge.converters.onnx_models.origin import OnnxOrigin
 
         return OnnxOrigin(copy, order)
-    from deepfake_edge.converters.keras_origin import open_keras
+    from deepfake_edge.converters.keras_models.origin import open_keras
 
     return open_keras(copy, order, progress)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.bundle import Bundle, Golden
-from deepfake_edge.converters.cut import Cut, Original
+from deepfake_edge.converters.cutting.cut import Cut, Original
 from deepfake_edge.data import Floats, Pixels
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.golden import TOLERANCE

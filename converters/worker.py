@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.converters.export import moved_transposes
+from deepfake_edge.converters.exporting.export import moved_transposes
 from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.order import Order
 from deepfake_edge.converters.origin import Origin, open_origin

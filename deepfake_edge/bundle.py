@@ -110,6 +110,12 @@ def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def check_name(name: str) -> None:
+    """Refuse a model's name that could not be read back. Raises InvalidInput."""
+    if not _is_name(name):
+        raise InvalidInput(f"name: wanted 1 to {_MAX_NAME} printable characters, got {name!r}")
+
+
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read a bundle; everything in it is verified before it is parsed.
 
@@ -149,8 +155,7 @@ def _members_of(bundle: Bundle) -> dict[str, bytes]:
         raise InvalidInput(
             f"variants: wanted at least one of {', '.join(PRECISIONS)}, got {', '.join(unknown) or 'none'}"
         )
-    if not _is_name(bundle.name):
-        raise InvalidInput(f"name: wanted 1 to {_MAX_NAME} printable characters, got {bundle.name!r}")
+    check_name(bundle.name)
     members: dict[str, bytes] = {}
     for precision in PRECISIONS:
         if precision in bundle.variants:

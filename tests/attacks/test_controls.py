@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from attacks.forge import CONFIG, WEIGHTS, entries_of, forged_zip, with_config
-from deepfake_edge.converters.allowed import cleaned, objections
-from deepfake_edge.converters.allowed_names import LAYERS, OPERATIONS, REASONS
-from deepfake_edge.converters.archive import extract_weights, read_archive
-from deepfake_edge.converters.hdf5 import check_hdf5, hdf5_kind, read_model_config
-from deepfake_edge.converters.source_file import identify
+from deepfake_edge.converters.files.allowed import cleaned, objections
+from deepfake_edge.converters.files.allowed_names import LAYERS, OPERATIONS, REASONS
+from deepfake_edge.converters.files.archive import extract_weights, read_archive
+from deepfake_edge.converters.files.hdf5 import check_hdf5, hdf5_kind, read_model_config
+from deepfake_edge.converters.files.source_file import identify
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.onnx_wire import check_onnx
 from deepfake_edge.training import workshop

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -140,7 +141,11 @@ def test_importing_the_converter_loads_no_tensorflow(tmp_path):
 
 
 def test_a_full_model_is_known_by_its_structure(meso4, tmp_path):
-    report = convert(meso4 / "full.keras", tmp_path / "m.dfe")
+    picture = tmp_path / "face.png"
+    cv2.imwrite(str(picture), np.full((64, 64, 3), 90, np.uint8))
+    report = convert(meso4 / "full.keras", tmp_path / "m.dfe", ConvertOptions(checks=((picture, "fake"),)))
+    assert sum(fit.chosen for fit in report.fits) == 1
+    assert any("give both kinds" in warning for warning in report.warnings)
     assert (report.spec.family, report.spec.classes, report.spec.crop.size_px) == ("meso4", ("real",), 64)
     assert "recognised by its structure" in report.spec_origin["family"]
     assert any("parity proves little" in warning for warning in report.warnings)
@@ -266,7 +271,7 @@ def test_custom_classes_are_named(keras, saved, tmp_path):
 
 
 def test_subclassed_models_are_refused(keras):
-    from deepfake_edge.converters.steps import graph_of
+    from deepfake_edge.converters.cutting.steps import graph_of
 
     class Own(keras.Model):
         def call(self, values):

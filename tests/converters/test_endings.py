@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfake_edge.converters.cut import cut
-from deepfake_edge.converters.read import recognise
+from deepfake_edge.converters.cutting.cut import cut
+from deepfake_edge.converters.keras_models.read import recognise
 from deepfake_edge.errors import ConversionError
 
 # Each from the values of a layer of four.

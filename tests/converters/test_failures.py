@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deepfake_edge.converters.cut import cut
-from deepfake_edge.converters.export import export
+from deepfake_edge.converters.cutting.cut import cut
+from deepfake_edge.converters.exporting.export import export
 from deepfake_edge.converters.failures import last_line
 from deepfake_edge.errors import ConversionError
 

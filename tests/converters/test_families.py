@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deepfake_edge.converters.cut import cut
-from deepfake_edge.converters.export import export
-from deepfake_edge.converters.read import recognise
+from deepfake_edge.converters.cutting.cut import cut
+from deepfake_edge.converters.exporting.export import export
+from deepfake_edge.converters.keras_models.read import recognise
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.model import normalise
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork

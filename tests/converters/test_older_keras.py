@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake_edge.converters.modern import modern_config
-from deepfake_edge.converters.rebuild import build_model
-from deepfake_edge.converters.weights import load_weights
+from deepfake_edge.converters.keras_models.modern import modern_config
+from deepfake_edge.converters.keras_models.rebuild import build_model
+from deepfake_edge.converters.keras_models.weights import load_weights
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training import workshop
 

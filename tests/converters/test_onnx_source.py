@@ -14,8 +14,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from deepfake_edge.bundle import Bundle, Variant
-from deepfake_edge.converters.onnx_file import Described, describe, reference
-from deepfake_edge.converters.onnx_rewrite import rewrite
+from deepfake_edge.converters.onnx_models.file import Described, describe, reference
+from deepfake_edge.converters.onnx_models.rewrite import rewrite
 from deepfake_edge.converters.parity import compare
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.onnx_wire import check_onnx

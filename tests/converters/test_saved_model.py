@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from deepfake_edge.converters.saved_model import fill, read_saved_model
+from deepfake_edge.converters.keras_models.saved_model import fill, read_saved_model
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training import workshop
 from deepfake_edge.training.families import FAMILIES

@@ -9,9 +9,9 @@ import pytest
 
 from deepfake_edge.bundle import Bundle, Variant
 from deepfake_edge.converters import parity
-from deepfake_edge.converters.canonical import operators
-from deepfake_edge.converters.cut import cut
-from deepfake_edge.converters.export import export
+from deepfake_edge.converters.cutting.cut import cut
+from deepfake_edge.converters.exporting.canonical import operators
+from deepfake_edge.converters.exporting.export import export
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import ModelSpec

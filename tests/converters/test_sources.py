@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deepfake_edge.converters import ConvertOptions, convert
-from deepfake_edge.converters.hdf5 import check_hdf5, hdf5_kind
-from deepfake_edge.converters.source_file import identify
-from deepfake_edge.converters.weights import load_weights
+from deepfake_edge.converters.files.hdf5 import check_hdf5, hdf5_kind
+from deepfake_edge.converters.files.source_file import identify
+from deepfake_edge.converters.keras_models.weights import load_weights
 from deepfake_edge.errors import ConversionError, InvalidInput
 from deepfake_edge.training import workshop
 from deepfake_edge.training.families import FAMILIES

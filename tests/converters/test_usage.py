@@ -8,7 +8,7 @@ import pytest
 
 from deepfake_edge.cli import main
 from deepfake_edge.converters import ConvertOptions, Limits, convert
-from deepfake_edge.converters.cut import cut
+from deepfake_edge.converters.cutting.cut import cut
 from deepfake_edge.converters.spec_values import parse_overrides
 from deepfake_edge.errors import ConversionError, InvalidInput
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.converters.failures import told
-from deepfake_edge.converters.legacy_weights import pairs_of_layers
+from deepfake_edge.converters.keras_models.legacy_weights import pairs_of_layers
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training import workshop
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_edge.converters.canonical import constants_of
+from deepfake_edge.converters.exporting.canonical import constants_of
 from deepfake_edge.training import workshop
 
 _RECURRENT = {"LSTM", "GRU", "RNN"}

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.bundle import Golden
-from deepfake_edge.converters.canonical import constants_of
+from deepfake_edge.converters.exporting.canonical import constants_of
 from deepfake_edge.converters.failures import last_line
-from deepfake_edge.converters.onnx_ending import read_ending
-from deepfake_edge.converters.onnx_layout import Layout, find_layout
-from deepfake_edge.converters.onnx_source import Source, load, noise, probabilities, refusal
+from deepfake_edge.converters.onnx_models.ending import read_ending
+from deepfake_edge.converters.onnx_models.layout import Layout, find_layout
+from deepfake_edge.converters.onnx_models.source import Source, load, noise, probabilities, refusal
 from deepfake_edge.converters.parity import Reference, golden_windows
 from deepfake_edge.data import Floats, Pixels
 from deepfake_edge.errors import BundleError, InferenceError

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_edge.converters.export import Networks
+from deepfake_edge.converters.exporting.export import Networks
 from deepfake_edge.converters.findings import Findings
-from deepfake_edge.converters.onnx_file import describe, reference
-from deepfake_edge.converters.onnx_rewrite import rewrite
+from deepfake_edge.converters.onnx_models.file import describe, reference
+from deepfake_edge.converters.onnx_models.rewrite import rewrite
 from deepfake_edge.converters.order import Order
 from deepfake_edge.converters.parity import Reference
 from deepfake_edge.data import Pixels

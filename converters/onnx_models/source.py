@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.converters.failures import told
-from deepfake_edge.converters.onnx_layout import Layout
+from deepfake_edge.converters.onnx_models.layout import Layout
 from deepfake_edge.data import Floats
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork

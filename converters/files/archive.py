@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from deepfake_edge.converters import strict_json
+from deepfake_edge.converters.files import strict_json
 from deepfake_edge.errors import ConversionError
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"

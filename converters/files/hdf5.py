@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from deepfake_edge.converters import strict_json
 from deepfake_edge.converters.failures import told
+from deepfake_edge.converters.files import strict_json
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training import workshop
 

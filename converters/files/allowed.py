@@ -11,7 +11,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deepfake_edge.converters.allowed_names import ACTIVATIONS, CLASSES, LAYERS, MODELS, OPERATIONS, REASONS, UNNAMED
+from deepfake_edge.converters.files.allowed_names import (
+    ACTIVATIONS,
+    CLASSES,
+    LAYERS,
+    MODELS,
+    OPERATIONS,
+    REASONS,
+    UNNAMED,
+)
 
 _SHOWN = 40
 _MAX_TEXT = 256

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deepfake_edge.converters.steps import Graph, Step, graph_of, shows_its_graph
+from deepfake_edge.converters.cutting.steps import Graph, Step, graph_of, shows_its_graph
 from deepfake_edge.training.workshop import keras, tensorflow
 
 _WANTED = "wanted a softmax over two classes or one sigmoid"

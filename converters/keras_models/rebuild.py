@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from deepfake_edge.converters.failures import told
-from deepfake_edge.converters.modern import modern_config
+from deepfake_edge.converters.keras_models.modern import modern_config
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training import workshop
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.converters.allowed import cleaned, objections
+from deepfake_edge.converters.cutting.steps import graph_of
 from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.family_option import Sizes, parse_family, with_given
-from deepfake_edge.converters.hdf5 import check_hdf5, hdf5_kind, read_model_config
+from deepfake_edge.converters.files.allowed import cleaned, objections
+from deepfake_edge.converters.files.hdf5 import check_hdf5, hdf5_kind, read_model_config
+from deepfake_edge.converters.keras_models.rebuild import build_model
+from deepfake_edge.converters.keras_models.saved_model import fill, read_saved_model
+from deepfake_edge.converters.keras_models.signature import Line, signature
+from deepfake_edge.converters.keras_models.weights import listed, load_weights
 from deepfake_edge.converters.order import HDF5_WALL_S, Order
-from deepfake_edge.converters.rebuild import build_model
-from deepfake_edge.converters.saved_model import fill, read_saved_model
-from deepfake_edge.converters.signature import Line, signature
-from deepfake_edge.converters.steps import graph_of
-from deepfake_edge.converters.weights import listed, load_weights
 from deepfake_edge.errors import ConversionError, InvalidInput
 from deepfake_edge.training import workshop
 from deepfake_edge.training.families import FAMILIES, Family

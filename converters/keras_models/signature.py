@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from deepfake_edge.converters.steps import Step, graph_of, shows_its_graph
+from deepfake_edge.converters.cutting.steps import Step, graph_of, shows_its_graph
 
 Line: TypeAlias = tuple[Any, ...]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from deepfake_edge.converters.archive import read_archive
+from deepfake_edge.converters.files.archive import read_archive
 from deepfake_edge.errors import BundleError, ConversionError
 from deepfake_edge.onnx_wire import check_onnx
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_edge.converters.canonical import canonical
-from deepfake_edge.converters.export import Networks
+from deepfake_edge.converters.exporting.canonical import canonical
+from deepfake_edge.converters.exporting.export import Networks
+from deepfake_edge.converters.exporting.mends import keep_zeros
 from deepfake_edge.converters.failures import last_line
-from deepfake_edge.converters.mends import keep_zeros
-from deepfake_edge.converters.onnx_batch import drop_zero_states, free_reshapes
-from deepfake_edge.converters.onnx_file import Described, open_source
-from deepfake_edge.converters.onnx_source import load, noise
+from deepfake_edge.converters.onnx_models.batch import drop_zero_states, free_reshapes
+from deepfake_edge.converters.onnx_models.file import Described, open_source
+from deepfake_edge.converters.onnx_models.source import load, noise
 from deepfake_edge.data import Floats
 from deepfake_edge.errors import ConversionError, DeepfakeEdgeError
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from deepfake_edge.converters.framewise import framewise, is_augmentation
-from deepfake_edge.converters.steps import Graph, Step, graph_of, shows_its_graph
+from deepfake_edge.converters.cutting.framewise import framewise, is_augmentation
+from deepfake_edge.converters.cutting.steps import Graph, Step, graph_of, shows_its_graph
 from deepfake_edge.data import Floats
 from deepfake_edge.training.workshop import tensorflow
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deepfake_edge.converters.ending import Ending
-from deepfake_edge.converters.framewise import apply_step, framewise
-from deepfake_edge.converters.recurrence import Recurrence, is_recurrent, objections, read_recurrence
-from deepfake_edge.converters.steps import Graph, Step, at_inference
+from deepfake_edge.converters.cutting.ending import Ending
+from deepfake_edge.converters.cutting.framewise import apply_step, framewise
+from deepfake_edge.converters.cutting.recurrence import Recurrence, is_recurrent, objections, read_recurrence
+from deepfake_edge.converters.cutting.steps import Graph, Step, at_inference
 from deepfake_edge.training.workshop import tensorflow
 
 # Layers and operations that may look at a whole window. They run as Keras's own, inside the trace.

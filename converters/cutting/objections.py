@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from deepfake_edge.converters import recurrence
-from deepfake_edge.converters.steps import Graph, Step
+from deepfake_edge.converters.cutting import recurrence
+from deepfake_edge.converters.cutting.steps import Graph, Step
 
 
 def objections(graph: Graph) -> list[str]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from deepfake_edge.converters import mends
-from deepfake_edge.converters.canonical import canonical, operators
-from deepfake_edge.converters.cut import Cut
+from deepfake_edge.converters.cutting.cut import Cut
+from deepfake_edge.converters.exporting import mends
+from deepfake_edge.converters.exporting.canonical import canonical, operators
 from deepfake_edge.converters.failures import told
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training import workshop

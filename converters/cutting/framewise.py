@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from deepfake_edge.converters.recurrence import is_recurrent, objections, read_recurrence, unrolled
-from deepfake_edge.converters.steps import Graph, Step, at_inference, graph_of, shows_its_graph
+from deepfake_edge.converters.cutting.recurrence import is_recurrent, objections, read_recurrence, unrolled
+from deepfake_edge.converters.cutting.steps import Graph, Step, at_inference, graph_of, shows_its_graph
 from deepfake_edge.training.workshop import keras, tensorflow
 
 Apply: TypeAlias = Callable[[Mapping[int, Any]], Any]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.converters import parity
-from deepfake_edge.converters.cut import Cut, cut
-from deepfake_edge.converters.export import Networks, export
+from deepfake_edge.converters.cutting.cut import Cut, cut
+from deepfake_edge.converters.exporting.export import Networks, export
 from deepfake_edge.converters.failures import told
 from deepfake_edge.converters.findings import Findings
+from deepfake_edge.converters.keras_models.read import Loaded, read_model
 from deepfake_edge.converters.order import Order
-from deepfake_edge.converters.read import Loaded, read_model
 from deepfake_edge.data import Pixels
 from deepfake_edge.spec import CropSpec
 from deepfake_edge.training import workshop

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deepfake_edge.converters.ending import Ending, read_ending
-from deepfake_edge.converters.framewise import evaluate
-from deepfake_edge.converters.objections import objections
-from deepfake_edge.converters.pixel_range import pixel_range
-from deepfake_edge.converters.plan import make_plan
-from deepfake_edge.converters.steps import Graph, graph_of
+from deepfake_edge.converters.cutting.ending import Ending, read_ending
+from deepfake_edge.converters.cutting.framewise import evaluate
+from deepfake_edge.converters.cutting.objections import objections
+from deepfake_edge.converters.cutting.pixel_range import pixel_range
+from deepfake_edge.converters.cutting.plan import make_plan
+from deepfake_edge.converters.cutting.steps import Graph, graph_of
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.training.workshop import tensorflow
 

@@ -1,0 +1,1 @@
+"""A cut model as ONNX, written down in one canonical way."""

@@ -1,0 +1,1 @@
+"""ONNX models that others exported: described, rewritten into the form of a bundle, run as they came."""
