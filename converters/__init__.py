@@ -1,4 +1,10 @@
-"""The workshop: a trained model becomes a bundle. Nothing here loads TensorFlow into the caller's process."""
+"""The workshop: a trained model becomes a bundle. Nothing here loads TensorFlow into the caller's process.
+
+`convert` is the parent: it checks what the user gave (`intake`, `files/`), asks the conversion process (`sandbox` is
+its outside, `worker` its inside), settles what the model expects (`spec_values`), compares (`parity`, `fit`), writes.
+In the process an `origin` opens the model (`keras_models/`, `onnx_models/`), which is cut (`cutting/`) and exported
+(`exporting/`).
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ _MAX_EXTENT, _MAX_SHAPE = 1 << 16, 1 << 28
 _MAX_AXES = 8
 
 # What the graphs of convolutional, recurrent and transformer networks are made of once they are trained. Nothing
-# that loops, branches, draws random numbers, handles text or gives shapes that depend on the data.
+# that loops, branches, draws random numbers or handles text. Shapes may still be computed within a graph, which no look
+# at its bytes can bound.
 OPERATORS = frozenset({
     "Abs", "Acos", "Acosh", "Add", "AffineGrid", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh",
     "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Concat", "Constant",
