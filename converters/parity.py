@@ -1,4 +1,4 @@
-"""Does the converted model say what Keras says? On real crops, stage by stage, before anything is written.
+"""Does the converted model say what its source says? On real crops, stage by stage, before anything is written.
 
 Keras's side (`reference`) and the comparison (`compare`) share arrays only.
 """
@@ -99,7 +99,7 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
         raise ConversionError("the source was not run on the windows that it was given")
     expected = truth.outputs
     if not np.isfinite(expected).all():
-        raise ConversionError("Keras's own outputs are not finite on real face crops")
+        raise ConversionError("the source's own outputs are not finite on real face crops")
     with Model(bundle, "fp32", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
         features = np.concatenate(
             [model.features(normalise(batch, bundle.spec.crop)) for batch in _batches(crops.crops)]
@@ -197,7 +197,7 @@ def _gate(stages: Mapping[str, Floats]) -> None:
     if wrong:
         if "features" in stages:
             wrong.append(f"features: largest difference {float(stages['features'].max()):.3g}")
-        raise ConversionError("the converted model does not say what Keras says; nothing was written:", wrong)
+        raise ConversionError("the converted model does not say what its source says; nothing was written:", wrong)
 
 
 def _by_cut(parts: Cut, crops: Pixels, windows: NDArray[np.int64], spec: CropSpec) -> tuple[Floats, list[Floats]]:

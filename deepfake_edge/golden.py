@@ -1,4 +1,4 @@
-"""Replays a bundle's golden crops on this machine: does it still say what Keras said?"""
+"""Replays a bundle's golden crops on this machine: does it still say what its source said?"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _OPSETS = range(9, 22)
 _OLD_TENSORRT_OPSET = 17
 _LOOPED = ("GRU", "LSTM", "RNN")
 _DTYPES = {
-    "float16": "export it in float32; precision is chosen when the bundle is made",
+    "float16": "export it in float32",
     "uint8": "export the part after the conversion to float32, and give the normalisation with --spec mean, scale",
 }
 

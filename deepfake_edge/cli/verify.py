@@ -18,7 +18,7 @@ from deepfake_edge.tables import table
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    parser = commands.add_parser("verify", help="does a bundle say on this machine what Keras said?")
+    parser = commands.add_parser("verify", help="does a bundle say on this machine what its source said?")
     parser.add_argument("bundle", type=Path, help=MODEL_HELP)
     add_runtime_arguments(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
