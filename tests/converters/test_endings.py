@@ -103,8 +103,12 @@ def test_sigmoids_and_softmaxes_are_taken(name, keras):
 
 def test_a_model_of_its_input_alone_is_refused(keras):
     values = keras.Input((8, 8, 3))
+    try:
+        model = keras.Model(values, values)
+    except ValueError as error:
+        pytest.skip(f"this Keras builds no such model: {error}")
     with pytest.raises(ConversionError, match="its output is"):
-        cut(keras.Model(values, values), None, None)
+        cut(model, None, None)
 
 
 def test_an_output_in_a_dict_is_taken(keras):
