@@ -522,8 +522,7 @@ def test_backbones(name, keras, tiny):
     spec: ModelSpec = replace(tiny.spec, crop=crop)
     crops = make_crops(crop, spec.clip, None)
     seed_weights(model, spec, crops=crops)
-    few = replace(crops, crops=crops.crops[:24], windows=crops.windows[:4])
-    parts, _, figures = prove(model, few, spec)
+    parts, _, figures = prove(model, crops, spec)
     assert (parts.pixels is None) == (wanted is None)
     assert figures["outputs_max_diff"] < 1e-4
     assert figures["fake_score_max"] - figures["fake_score_min"] > 0.05
