@@ -28,7 +28,11 @@ from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
 from deepfake_edge.converters.truth_file import pack_arrays, unpack_truth
 from deepfake_edge.converters.worker import BACKBONE, CROPS, HEAD, TRUTH
 from deepfake_edge.errors import BundleError, ConversionError, InvalidInput
+from deepfake_edge.golden import outputs_of
+from deepfake_edge.golden_arrays import Outputs
+from deepfake_edge.model import Model
 from deepfake_edge.onnx_wire import check_onnx
+from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training.face_crops import make_crops
 from deepfake_edge.training.families import FAMILIES
@@ -143,9 +147,11 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
             last = sandbox.ask("reference", spec=spec.to_json())
             truth = unpack_truth(sandbox.read(TRUTH))
     with clock.stage("parity", "comparing the converted model with the source"):
-        draft = Bundle(name, spec, _variants(networks, {}), truth.golden, _provenance(file))
+        draft = Bundle(name, spec, _variants(networks, {}, None), truth.golden, _provenance(file))
         with told("the converted model cannot be compared with the source"):
             figures = parity.compare(draft, truth, crops)
+            with Model(draft, "fp32", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
+                golden = outputs_of(model, truth.golden)
     fits: tuple[Fit, ...] = ()
     fit_warnings: tuple[str, ...] = ()
     if options.checks:
@@ -153,7 +159,7 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
             checks = [(Path(clip), label) for clip, label in options.checks]
             fits, fit_warnings = compare_fits(draft, checks)
     with clock.stage("writing", f"writing {output.name}"):
-        bundle = Bundle(name, spec, _variants(networks, figures), truth.golden, _provenance(file))
+        bundle = Bundle(name, spec, _variants(networks, figures, golden), truth.golden, _provenance(file))
         sha256 = write_bundle(bundle, output)
     warnings = [*found.warnings, *doubts, *crops.warnings]
     spread = parity.spread_warning(figures)
@@ -233,8 +239,8 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def _variants(networks: Networks, figures: Mapping[str, Any]) -> Mapping[str, Variant]:
-    return {"fp32": Variant(networks.backbone, networks.head, figures)}
+def _variants(networks: Networks, figures: Mapping[str, Any], golden: Outputs | None) -> Mapping[str, Variant]:
+    return {"fp32": Variant(networks.backbone, networks.head, figures, golden)}
 
 
 def _provenance(file: SourceFile) -> Mapping[str, str]:

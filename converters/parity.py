@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_edge.bundle import Bundle, Golden
+from deepfake_edge.bundle import Bundle
 from deepfake_edge.converters.cutting.cut import Cut, Original
 from deepfake_edge.data import Floats, Pixels
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.golden import TOLERANCE
+from deepfake_edge.golden_arrays import Golden
 from deepfake_edge.model import Model, fake_scores, normalise
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import CropSpec

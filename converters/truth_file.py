@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from deepfake_edge.bundle import Golden
 from deepfake_edge.converters.parity import Reference
 from deepfake_edge.errors import ConversionError, DeepfakeEdgeError
+from deepfake_edge.golden_arrays import Golden
 from deepfake_edge.npy import read_npy, write_npy
 from deepfake_edge.sealed import pack, unpack
 

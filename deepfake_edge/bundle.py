@@ -4,49 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from deepfake_edge.errors import BundleError, InvalidInput
-from deepfake_edge.npy import read_npy, write_npy
+from deepfake_edge.golden_arrays import Golden, Outputs, check_outputs, read_golden, read_outputs, write_golden
 from deepfake_edge.onnx_ports import output_names
 from deepfake_edge.onnx_wire import check_onnx
-from deepfake_edge.sealed import pack, seal, unpack, unseal, write_atomically
+from deepfake_edge.sealed import seal, unseal, write_atomically
 from deepfake_edge.spec import ModelSpec
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 2 * 1024**3
 FRAME_OUTPUTS = "frame_outputs"
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
-PRECISIONS = ("fp32", "fp16", "int8")
+# What a user asks for; bf16 is the fp32 variant computed in bfloat16, where a runtime can.
+PRECISIONS = ("fp32", "fp16", "int8", "bf16")
+# What a bundle holds: int8 is symmetric, as TensorRT wants it; int8-unsigned has unsigned activations, which ONNX
+# Runtime's CPU kernels are made for.
+VARIANTS = ("fp32", "fp16", "int8", "int8-unsigned")
 _MAX_MANIFEST_BYTES = 1024**2
 _MAX_NAME = 200
-_GOLDEN_ARRAYS = {"crops": ("uint8", 4), "windows": ("int64", 2), "features": ("float32", 2), "outputs": ("float32", 2)}
-
-
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """A few real face crops and what Keras makes of them, to be replayed on a device.
-
-    Attributes:
-        crops: uint8 (N, S, S, 3), channels in the spec's order, before (pixel - mean) * scale.
-        windows: int64 (W, frames), which crops make up each window ((N, 1) for a per-frame model).
-        features: float32 (N, F), Keras's backbone output for each crop; (N, 0) for a fused clip network, which has no
-            backbone to compare.
-        outputs: float32 (W, C), Keras's final output for each window.
-    """
-
-    crops: NDArray[np.uint8]
-    windows: NDArray[np.int64]
-    features: NDArray[np.float32]
-    outputs: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +40,16 @@ class Variant:
         head: ONNX; float32 `window` (B, frames, F) -> `outputs` (B, C) and, where the model scores each frame too,
             `frame_outputs` (B, frames, C); None for a per-frame model.
         parity: figures of the comparison with Keras, as plain JSON types.
+        golden: what the networks gave for the golden crops when they were converted; None until they have been run,
+            and never in a file.
+        layers: which layers run in which precision and why, as plain JSON types; empty where all run in float32.
     """
 
     backbone: bytes | None
     head: bytes | None
     parity: Mapping[str, Any]
+    golden: Outputs | None = field(default=None, compare=False)
+    layers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def scores_frames(self) -> bool:
@@ -78,7 +64,7 @@ class Bundle:
     Attributes:
         name: the model's name.
         spec: what the model expects.
-        variants: by precision (`fp32`, `fp16`, `int8`).
+        variants: by name, see `VARIANTS`.
         golden: crops and outputs to replay.
         provenance: where it came from: the source file's sha256, tool versions.
         sha256: digest of the whole file; empty until it has been written or read.
@@ -90,6 +76,25 @@ class Bundle:
     golden: Golden
     provenance: Mapping[str, str]
     sha256: str = field(default="", compare=False)
+
+    def variant_for(self, precision: str | None, runtime: str) -> str:
+        """Which variant gives a precision on a runtime.
+
+        Args:
+            precision: one of `PRECISIONS`; None takes the first that the bundle has.
+            runtime: `onnxruntime`, `openvino`, ...
+        Raises:
+            InvalidInput: there is no such precision, or this bundle has no such variant.
+        """
+        if precision is None:
+            precision = next(iter(self.variants)).removesuffix("-unsigned")
+        wanted = "fp32" if precision == "bf16" else precision
+        if wanted == "int8" and runtime == "onnxruntime" and "int8-unsigned" in self.variants:
+            return "int8-unsigned"
+        if precision not in PRECISIONS or wanted not in self.variants:
+            found = ", ".join(name for name in self.variants if name in PRECISIONS)
+            raise InvalidInput(f"precision: {self.name}: this bundle has {found}, got {precision!r}")
+        return wanted
 
 
 def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> str:
@@ -150,25 +155,28 @@ def read_at_most(path: str | os.PathLike[str], limit: int, what: str) -> bytes:
 
 
 def _members_of(bundle: Bundle) -> dict[str, bytes]:
-    unknown = sorted(set(bundle.variants) - set(PRECISIONS))
+    unknown = sorted(set(bundle.variants) - set(VARIANTS))
     if unknown or not bundle.variants:
         raise InvalidInput(
-            f"variants: wanted at least one of {', '.join(PRECISIONS)}, got {', '.join(unknown) or 'none'}"
+            f"variants: wanted at least one of {', '.join(VARIANTS)}, got {', '.join(unknown) or 'none'}"
         )
     check_name(bundle.name)
-    members: dict[str, bytes] = {}
-    for precision in PRECISIONS:
-        if precision in bundle.variants:
-            members |= _graphs(precision, bundle.variants[precision])
-    for name, content in members.items():
-        check_onnx(content, name)
     _check_parts(bundle.variants, bundle.golden)
-    members[GOLDEN] = _pack_golden(bundle.golden)
+    members: dict[str, bytes] = {}
+    for name in VARIANTS:
+        if name in bundle.variants:
+            members |= _members_of_variant(name, bundle.variants[name])
+    for name, content in members.items():
+        if name.endswith(".onnx"):
+            check_onnx(content, name)
+    members[GOLDEN] = write_golden(bundle.golden)
     manifest = {
         "format": FORMAT,
         "name": bundle.name,
         "spec": bundle.spec.to_json(),
-        "variants": {name: {"parity": dict(item.parity)} for name, item in bundle.variants.items()},
+        "variants": {
+            name: {"parity": dict(item.parity), "layers": dict(item.layers)} for name, item in bundle.variants.items()
+        },
         "provenance": dict(bundle.provenance),
         "members": {name: _fingerprint(content) for name, content in members.items()},
     }
@@ -176,19 +184,26 @@ def _members_of(bundle: Bundle) -> dict[str, bytes]:
     return {MANIFEST: text.encode("ascii"), **members}
 
 
-def _graphs(precision: str, variant: Variant) -> dict[str, bytes]:
-    parts = {"backbone": variant.backbone, "head": variant.head}
-    return {f"{precision}/{part}.onnx": graph for part, graph in parts.items() if graph is not None}
+def _members_of_variant(name: str, variant: Variant) -> dict[str, bytes]:
+    parts = {"backbone.onnx": variant.backbone, "head.onnx": variant.head}
+    parts[GOLDEN] = None if variant.golden is None else write_golden(variant.golden)
+    return {f"{name}/{part}": content for part, content in parts.items() if content is not None}
 
 
 def _check_parts(variants: Mapping[str, Variant], golden: Golden) -> None:
-    """A variant has a network; fused are all of them or none, and the golden features with them."""
-    for precision, variant in variants.items():
+    """A variant has a network and its golden outputs; fused are all of them or none, and the golden features."""
+    for name, variant in variants.items():
         if variant.backbone is None and variant.head is None:
-            raise InvalidInput(f"{precision}: wanted a backbone, a head or both, got neither")
+            raise InvalidInput(f"{name}: wanted a backbone, a head or both, got neither")
         if (variant.backbone is None) != (golden.features.shape[1] == 0):
             network = "a fused clip network" if variant.backbone is None else "a backbone"
-            raise InvalidInput(f"{precision}: {network} does not go with golden features {golden.features.shape}")
+            raise InvalidInput(f"{name}: {network} does not go with golden features {golden.features.shape}")
+        if variant.golden is None:
+            raise InvalidInput(f"{name}: it has not been run on the golden crops")
+        try:
+            check_outputs(variant.golden, f"{name}/{GOLDEN}", golden)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from error
 
 
 def _fingerprint(content: bytes) -> dict[str, Any]:
@@ -203,19 +218,20 @@ def _parse(members: dict[str, bytes], name: str, sha256: str) -> Bundle:
             check_onnx(content, f"{name}: {member}")
     try:
         spec = ModelSpec.from_json(manifest["spec"])
+        golden = read_golden(members[GOLDEN], GOLDEN, spec)
         bundle = Bundle(
             name=manifest["name"],
             spec=spec,
-            variants={key: _variant(key, manifest["variants"][key], members) for key in _precisions(manifest)},
-            golden=_unpack_golden(members[GOLDEN], spec),
+            variants={key: _variant(key, manifest["variants"][key], members, golden) for key in _variants(manifest)},
+            golden=golden,
             provenance={str(key): str(value) for key, value in manifest["provenance"].items()},
             sha256=sha256,
         )
         _check_parts(bundle.variants, bundle.golden)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise BundleError(f"{name}: the manifest does not describe a bundle ({error})") from error
-    graphs = {graph for key, variant in bundle.variants.items() for graph in _graphs(key, variant)}
-    if unexpected := sorted(set(members) - graphs - {GOLDEN}):
+    known = {member for key, variant in bundle.variants.items() for member in _members_of_variant(key, variant)}
+    if unexpected := sorted(set(members) - known - {GOLDEN}):
         raise BundleError(f"{name}: unexpected members {unexpected}")
     if not _is_name(bundle.name):
         raise BundleError(f"{name}: the model's name is not printable text")
@@ -250,47 +266,22 @@ def _check_members(manifest: Mapping[str, Any], members: Mapping[str, bytes], na
             raise BundleError(f"{name}: {member} does not match the manifest")
 
 
-def _precisions(manifest: Mapping[str, Any]) -> list[str]:
+def _variants(manifest: Mapping[str, Any]) -> list[str]:
     found = manifest["variants"]
-    if not found or not set(found) <= set(PRECISIONS):
-        raise ValueError(f"variants: wanted some of {', '.join(PRECISIONS)}, found {sorted(found)}")
-    return [precision for precision in PRECISIONS if precision in found]
+    if not found or not set(found) <= set(VARIANTS):
+        raise ValueError(f"variants: wanted some of {', '.join(VARIANTS)}, found {sorted(found)}")
+    return [name for name in VARIANTS if name in found]
 
 
-def _variant(precision: str, entry: Mapping[str, Any], members: Mapping[str, bytes]) -> Variant:
+def _variant(name: str, entry: Mapping[str, Any], members: Mapping[str, bytes], golden: Golden) -> Variant:
     return Variant(
-        backbone=members.get(f"{precision}/backbone.onnx"),
-        head=members.get(f"{precision}/head.onnx"),
+        backbone=members.get(f"{name}/backbone.onnx"),
+        head=members.get(f"{name}/head.onnx"),
         parity=dict(entry["parity"]),
+        golden=read_outputs(members[f"{name}/{GOLDEN}"], f"{name}/{GOLDEN}", golden),
+        layers=dict(entry["layers"]),
     )
 
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value.isprintable()
-
-
-def _pack_golden(golden: Golden) -> bytes:
-    return pack({f"{name}.npy": write_npy(getattr(golden, name)) for name in _GOLDEN_ARRAYS})
-
-
-def _unpack_golden(data: bytes, spec: ModelSpec) -> Golden:
-    members = unpack(data, GOLDEN)
-    golden = Golden(**{name: _array(members[f"{name}.npy"], name) for name in _GOLDEN_ARRAYS})
-    crops, windows, side = len(golden.crops), len(golden.windows), spec.crop.size_px
-    shapes = (golden.crops.shape, golden.windows.shape, golden.features.shape[:1], golden.outputs.shape)
-    if shapes != ((crops, side, side, 3), (windows, spec.clip.frames), (crops,), (windows, len(spec.classes))):
-        raise ValueError(f"golden arrays of shapes {shapes} do not fit the spec")
-    if not np.isfinite(golden.features).all() or not np.isfinite(golden.outputs).all():
-        raise ValueError("golden values are not finite")
-    if golden.windows.min() < 0 or golden.windows.max() >= crops:
-        raise ValueError("golden windows name crops that are not there")
-    return golden
-
-
-def _array(content: bytes, name: str) -> NDArray[Any]:
-    array = read_npy(content, f"golden {name}")
-    wanted, dimensions = _GOLDEN_ARRAYS[name]
-    lowest = (1, 0) if name == "features" else (1,) * dimensions
-    if array.dtype != np.dtype(wanted) or array.ndim != dimensions or any(map(operator.lt, array.shape, lowest)):
-        raise ValueError(f"golden {name}: wanted {wanted} with {dimensions} axes, got {array.dtype} {array.shape}")
-    return array

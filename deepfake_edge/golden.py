@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfake_edge.bundle import Golden
 from deepfake_edge.data import Floats
+from deepfake_edge.golden_arrays import Golden, Outputs
 from deepfake_edge.model import Model, normalise
 
 # Largest difference of the probabilities that the parity gate of the converter allows, by precision.
@@ -45,15 +45,25 @@ def replay(model: Model, golden: Golden) -> Replay:
     Raises:
         InferenceError: a network failed.
     """
-    features = np.concatenate([model.features(normalise(crop[None], model.spec.crop)) for crop in golden.crops])
-    outputs = np.concatenate([model.outputs(features[window][None]) for window in golden.windows])
+    found = outputs_of(model, golden)
     return Replay(
         crops=len(golden.crops),
         windows=len(golden.windows),
-        features_max_diff=None if model.fused else _share(features, golden.features),
-        outputs_max_diff=float(np.abs(outputs - golden.outputs).max()),
+        features_max_diff=None if model.fused else _share(found.features, golden.features),
+        outputs_max_diff=float(np.abs(found.outputs - golden.outputs).max()),
         tolerance=TOLERANCE[model.precision],
     )
+
+
+def outputs_of(model: Model, golden: Golden) -> Outputs:
+    """What a model's own networks give for the golden crops and windows, one at a time as on a device.
+
+    Raises:
+        InferenceError: a network failed.
+    """
+    features = np.concatenate([model.features(normalise(crop[None], model.spec.crop)) for crop in golden.crops])
+    outputs = np.concatenate([model.outputs(features[window][None]) for window in golden.windows])
+    return Outputs(np.zeros((len(features), 0), np.float32) if model.fused else features, outputs)
 
 
 def _share(found: Floats, wanted: Floats) -> float:

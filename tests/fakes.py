@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deepfake_edge.bundle import Bundle, Golden, Variant
+from deepfake_edge.bundle import Bundle, Variant
 from deepfake_edge.data import Face, Frame
+from deepfake_edge.golden_arrays import Golden, Outputs
 from deepfake_edge.model import fake_scores, normalise
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 
@@ -110,8 +111,9 @@ def bright_means_fake(
     head = None
     if frames > 1 or fused:
         head = mean_head(frames, 3 * SIZE_PX * SIZE_PX if fused else 1, frame_outputs)
-    variant = Variant(backbone, head, {"max": 0.0})
-    return Bundle(name, spec, {"fp32": variant}, _golden(spec, fused), {"made": "by hand"})
+    golden = _golden(spec, fused)
+    variant = Variant(backbone, head, {"max": 0.0}, Outputs(golden.features, golden.outputs))
+    return Bundle(name, spec, {"fp32": variant}, golden, {"made": "by hand"})
 
 
 def _golden(spec: ModelSpec, fused: bool) -> Golden:

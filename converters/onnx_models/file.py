@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_edge.bundle import Golden
 from deepfake_edge.converters.exporting.canonical import constants_of
 from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.onnx_models.ending import read_ending
@@ -21,6 +20,7 @@ from deepfake_edge.converters.onnx_models.source import Source, load, noise, pro
 from deepfake_edge.converters.parity import Reference, golden_windows
 from deepfake_edge.data import Floats, Pixels
 from deepfake_edge.errors import BundleError, InferenceError
+from deepfake_edge.golden_arrays import Golden
 from deepfake_edge.model import normalise
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import CropSpec

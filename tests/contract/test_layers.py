@@ -15,8 +15,8 @@ MAPPED = {"deepfake_edge.converters": ROOT / "converters", "deepfake_edge.benchm
 # Lowest first. A module may import what stands on a lower floor, or beside it.
 FLOORS = (
     ("errors", "data", "_native"),
-    ("cache", "containers", "feed", "npy", "onnx_ports", "onnx_wire", "optional", "pictures", "pixels", "sealed",
-     "spec", "tables", "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
+    ("cache", "containers", "feed", "golden_arrays", "npy", "onnx_ports", "onnx_wire", "optional", "pictures",
+     "pixels", "sealed", "spec", "tables", "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
     ("protocols", "bundle", "preprocess", "overlay", "recipe"),
     ("sources", "faces", "runtimes", "sinks", "model", "ensemble", "strand", "pipeline", "golden"),
     ("session", "choices", "detector"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfake_edge.bundle import Bundle, Golden, Variant
+from deepfake_edge.bundle import Bundle, Variant
 from deepfake_edge.converters.fit import compare_fits
 from deepfake_edge.errors import InvalidInput, SourceError
+from deepfake_edge.golden_arrays import Golden
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 
 onnx = pytest.importorskip("onnx")

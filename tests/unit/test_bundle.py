@@ -146,7 +146,7 @@ def test_a_swapped_graph_is_refused(path):
 
 
 def test_another_format_is_refused_by_number(path):
-    changed = [(n, c.replace(b'"format": 1', b'"format": 9') if n == MANIFEST else c) for n, c in members_of(path)]
+    changed = [(n, c.replace(b'"format": 2', b'"format": 9') if n == MANIFEST else c) for n, c in members_of(path)]
     reseal(path, changed)
     with pytest.raises(BundleError, match="format 9"):
         read_bundle(path)
@@ -211,7 +211,7 @@ HUGE = (
     "edit",
     [
         set_in("variants", value={}),
-        set_in("variants", value={"fp64": {"parity": {}}}),
+        set_in("variants", value={"fp64": {"parity": {}, "layers": {}}}),
         set_in("variants", value=["fp32"]),
         set_in("name", value="\x1b[2Jmodel"),
         set_in("name", value=None),
@@ -226,6 +226,8 @@ HUGE = (
         without("fp32/backbone.onnx"),
         without("fp32/backbone.onnx", "fp32/head.onnx"),
         without("golden.npz"),
+        without("fp32/golden.npz"),
+        set_in("variants", "fp32", "layers", value=3),
         lambda manifest, members: members.update({"fp16/head.onnx": members["fp32/head.onnx"]}),
         lambda manifest, members: members.update({"notes.txt": b"x"}),
         golden_with(features=np.zeros((4, 0), np.float32)),
