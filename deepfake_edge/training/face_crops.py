@@ -7,31 +7,32 @@ a clip's, or smooth variations of one picture.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_edge.choices import choose_finder, open_source
-from deepfake_edge.containers import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from deepfake_edge.data import Box, Frame, Pixels
-from deepfake_edge.errors import InvalidInput, MissingDependency, SourceError
+from deepfake_edge.choices import choose_finder
+from deepfake_edge.containers import IMAGE_SUFFIXES
+from deepfake_edge.data import Frame, Pixels
+from deepfake_edge.errors import InvalidInput, MissingDependency
 from deepfake_edge.faces.haar import Haar
 from deepfake_edge.pictures import read_picture
-from deepfake_edge.pixels import to_bgr
-from deepfake_edge.preprocess import crop_batch
-from deepfake_edge.protocols import FaceFinder
 from deepfake_edge.spec import ClipSpec, CropSpec
-from deepfake_edge.training.variations import variations
+from deepfake_edge.training.footage import (
+    clip_crops,
+    face_in,
+    list_footage,
+    picture_crop,
+    spread,
+    varied_again,
+    varied_crops,
+)
 
 MIN_CROPS, MIN_WINDOWS = 64, 16
 _MAX_CLIPS, _MAX_PICTURES = 6, 24
-# A face that fills this share of a picture's longer side: the picture is a crop already.
-_CROP_SHARE = 0.7
-_SCANNED_FRAMES = 600
 # Of a labelled clip: crops beyond the first window, and windows over all of them.
 _MORE_CROPS, _SPREAD_WINDOWS = 31, 8
 
@@ -41,8 +42,8 @@ class CropSet:
     """Crops and the windows over them.
 
     Attributes:
-        crops: uint8 (N, S, S, 3), channels in the spec's order, not normalised; N >= 64.
-        windows: int64 (W, frames), indices of crops; W >= 16.
+        crops: uint8 (N, S, S, 3), channels in the spec's order, not normalised.
+        windows: int64 (W, frames), indices of crops.
         origin: what they are, in words.
         warnings: what a user should know of them.
     """
@@ -69,7 +70,7 @@ class ClipWindows:
 
 
 def make_crops(crop: CropSpec, clip: ClipSpec, calibration: Path | None) -> CropSet:
-    """Gather crops for a model.
+    """Gather crops for a model: at least MIN_CROPS, and MIN_WINDOWS windows.
 
     Args:
         crop: how the model wants them.
@@ -84,11 +85,12 @@ def make_crops(crop: CropSpec, clip: ClipSpec, calibration: Path | None) -> Crop
     warnings: list[str] = []
     if calibration is None:
         picture = read_picture(photograph()).pixels
-        strips = [_vary(picture, _face_in(picture, Haar()), crop, MIN_CROPS)]
+        strips = [varied_crops(picture, face_in(picture, Haar()), crop, MIN_CROPS)]
         origin = "variations of matplotlib's photograph of Grace Hopper"
     else:
         strips, origin = _own(calibration, crop, clip, warnings)
-    return CropSet(np.concatenate(strips), _windows([len(strip) for strip in strips], clip), origin, tuple(warnings))
+    windows = windows_over([len(strip) for strip in strips], clip, MIN_WINDOWS)
+    return CropSet(np.concatenate(strips), windows, origin, tuple(warnings))
 
 
 def clip_windows(path: Path, crop: CropSpec, clip: ClipSpec) -> ClipWindows:
@@ -109,17 +111,41 @@ def clip_windows(path: Path, crop: CropSpec, clip: ClipSpec) -> ClipWindows:
         if clip.frames > 1:
             raise InvalidInput(f"{path}: a picture is no clip of {clip.frames} frames")
         picture = read_picture(path).pixels
-        height, width = picture.shape[:2]
         finder = make_finder()
         (faces,) = finder.find([Frame(0, 0.0, picture)])
-        box = _face_in(picture, finder) or (0.0, 0.0, float(width), float(height))
-        return ClipWindows(_cut(picture, [box], crop), np.zeros((1, 1), np.int64), bare=not faces)
-    crops = _from_clip(path, crop, clip, make_finder(), clip.frames + _MORE_CROPS)
+        crops = picture_crop(picture, face_in(picture, finder), crop)
+        return ClipWindows(crops, np.zeros((1, 1), np.int64), bare=not faces)
+    crops = clip_crops(path, crop, clip, make_finder(), clip.frames + _MORE_CROPS)
     if len(crops) < clip.frames or not len(crops):
         raise InvalidInput(f"{path}: a face in {len(crops)} frames, a window takes {clip.frames}")
     last = len(crops) - clip.frames
     starts = np.unique(np.linspace(0, last, _SPREAD_WINDOWS).round().astype(np.int64))
     return ClipWindows(crops, starts[:, None] + np.arange(clip.frames), bare=False)
+
+
+def windows_over(lengths: Sequence[int], clip: ClipSpec, count: int) -> NDArray[np.int64]:
+    """Windows of crops that follow each other within a strip; a strip that is too short goes back and forth.
+
+    Args:
+        lengths: crops in each strip; strips stand one after another.
+        clip: how many crops make a window.
+        count: how many windows are wanted of all strips together; some may be alike where strips are short. A
+            per-frame model has one of each crop.
+    Returns:
+        int64 (W, frames), indices of crops.
+    """
+    if clip.frames == 1:
+        return np.arange(sum(lengths), dtype=np.int64)[:, None]
+    each = -(-count // len(lengths))
+    rows = []
+    first = 0
+    for length in lengths:
+        path = np.concatenate([np.arange(length), np.arange(length - 2, 0, -1)])
+        last = max(length - clip.frames, 0)
+        starts = np.linspace(0, last, each).round().astype(int) if last else np.arange(each)
+        rows += [first + path[(start + np.arange(clip.frames)) % len(path)] for start in starts]
+        first += length
+    return np.stack(rows).astype(np.int64)
 
 
 def photograph() -> Path:
@@ -134,14 +160,15 @@ def photograph() -> Path:
 
 
 def _own(calibration: Path, crop: CropSpec, clip: ClipSpec, warnings: list[str]) -> tuple[list[Pixels], str]:
-    clips, pictures = _listed(calibration)
+    clips, pictures = list_footage(calibration)
+    clips, pictures = spread(clips, _MAX_CLIPS), spread(pictures, _MAX_PICTURES)
     _, make_finder = choose_finder("auto")
     finder = make_finder()
     strips: list[Pixels] = []
     if clips:
         wanted = max(clip.frames + 2 * MIN_WINDOWS // len(clips), -(-MIN_CROPS // len(clips)))
         for path in clips:
-            strip = _from_clip(path, crop, clip, finder, wanted)
+            strip = clip_crops(path, crop, clip, finder, wanted)
             if len(strip) < min(clip.frames, 2):
                 warnings.append(f"{path.name}: no face in it, left out of the parity check")
             else:
@@ -150,110 +177,14 @@ def _own(calibration: Path, crop: CropSpec, clip: ClipSpec, warnings: list[str])
     each = -(-MIN_CROPS // max(len(pictures), 1))
     for path in pictures:
         picture = read_picture(path).pixels
-        face = _face_in(picture, finder)
+        face = face_in(picture, finder)
         bare += face is None
-        strips.append(_vary(picture, face, crop, each))
+        strips.append(varied_crops(picture, face, crop, each))
     if bare:
         warnings.append(f"{bare} of {len(pictures)} pictures show no face that could be found; taken as ready crops")
     if not strips:
         raise InvalidInput(f"calibration: no face in {calibration}; give clips, pictures or crops that show one")
     short = MIN_CROPS - sum(map(len, strips))
     if short > 0:
-        strips.append(_vary_rgb(strips[0][0], crop, short))
+        strips.append(varied_again(strips[0][0], crop, short))
     return strips, f"{len(clips)} clips and {len(pictures)} pictures of the user's own"
-
-
-def _listed(calibration: Path) -> tuple[list[Path], list[Path]]:
-    """Clips and pictures, at most as many as parity needs, spread evenly over a folder in name order."""
-    if not calibration.exists():
-        raise InvalidInput(f"calibration: {calibration} does not exist")
-    files = [calibration]
-    if calibration.is_dir():
-        files = sorted(file for file in calibration.rglob("*") if file.is_file() and file.name[0] != ".")
-    clips = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
-    pictures = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    if not clips and not pictures:
-        raise InvalidInput(f"calibration: no clip or picture in {calibration}")
-    return _spread(clips, _MAX_CLIPS), _spread(pictures, _MAX_PICTURES)
-
-
-def _spread(files: list[Path], most: int) -> list[Path]:
-    if len(files) <= most:
-        return files
-    return [files[round(place)] for place in np.linspace(0, len(files) - 1, most)]
-
-
-def _from_clip(path: Path, crop: CropSpec, clip: ClipSpec, finder: FaceFinder, wanted: int) -> Pixels:
-    """The crops of a clip's largest face, at the model's rate."""
-    side = crop.size_px
-    crops: list[Pixels] = []
-    try:
-        with open_source(path, clip.sample_fps or 25.0) as source:
-            for frame in _sampled(islice(source.frames(), _SCANNED_FRAMES), clip.sample_fps):
-                (faces,) = finder.find([frame])
-                if faces:
-                    box = max((face.box_xyxy for face in faces), key=_area)
-                    crops.append(_cut(to_bgr(frame), [box], crop)[0])
-                if len(crops) == wanted:
-                    break
-    except SourceError as error:
-        raise SourceError(f"{path.name}: {error}") from error
-    return np.stack(crops) if crops else np.zeros((0, side, side, 3), np.uint8)
-
-
-def _sampled(frames: Iterator[Frame], fps: float | None) -> Iterator[Frame]:
-    due = 0.0
-    for frame in frames:
-        # Half a millisecond of slack: containers round their timestamps.
-        if fps is None or frame.time_s + 5e-4 >= due:
-            due = max(due, frame.time_s - (1.0 / fps if fps else 0.0)) + (1.0 / fps if fps else 0.0)
-            yield frame
-
-
-def _face_in(picture: Pixels, finder: FaceFinder) -> Box | None:
-    """The box of the largest face, unless the picture is a crop already."""
-    (faces,) = finder.find([Frame(0, 0.0, picture)])
-    if not faces:
-        return None
-    box = max((face.box_xyxy for face in faces), key=_area)
-    height, width = picture.shape[:2]
-    share = max((box[2] - box[0]) / width, (box[3] - box[1]) / height)
-    return None if share >= _CROP_SHARE else box
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _vary(picture: Pixels, face: Box | None, crop: CropSpec, count: int) -> Pixels:
-    height, width = picture.shape[:2]
-    box = (0.0, 0.0, float(width), float(height)) if face is None else face
-    return np.concatenate([_cut(varied, [moved], crop) for varied, moved in variations(picture, box, count)])
-
-
-def _vary_rgb(finished: Pixels, crop: CropSpec, count: int) -> Pixels:
-    picture = np.ascontiguousarray(finished[..., ::-1] if crop.channel_order == "rgb" else finished)
-    return _vary(picture, None, crop, count)
-
-
-def _cut(picture: Pixels, boxes: Sequence[Box], crop: CropSpec) -> Pixels:
-    """Cut and resize as a device does, but leave the values as they are: uint8 (N, S, S, 3)."""
-    plain = replace(crop, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
-    planes = crop_batch(picture, np.asarray(boxes, np.float32), plain)
-    return np.ascontiguousarray(np.rint(planes).astype(np.uint8).transpose(0, 2, 3, 1))
-
-
-def _windows(lengths: Sequence[int], clip: ClipSpec) -> NDArray[np.int64]:
-    """Windows of crops that follow each other within a strip; a strip that is too short goes back and forth."""
-    if clip.frames == 1:
-        return np.arange(sum(lengths), dtype=np.int64)[:, None]
-    each = -(-MIN_WINDOWS // len(lengths))
-    rows = []
-    first = 0
-    for length in lengths:
-        path = np.concatenate([np.arange(length), np.arange(length - 2, 0, -1)])
-        last = max(length - clip.frames, 0)
-        starts = np.linspace(0, last, each).round().astype(int) if last else np.arange(each)
-        rows += [first + path[(start + np.arange(clip.frames)) % len(path)] for start in starts]
-        first += length
-    return np.stack(rows).astype(np.int64)
