@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from deepfake_edge.bundle import PRECISIONS
 from deepfake_edge.containers import IMAGE_SUFFIXES
 from deepfake_edge.errors import InvalidInput, MissingDependency, SourceError
 from deepfake_edge.model import NetworkFactory
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from deepfake_edge.sources.live import LiveSource
 
 FINDERS = ("whole", "haar", "yunet", "insightface", "mtcnn")
-RUNTIMES = ("onnxruntime",)
+# In the order in which `auto` takes them.
+RUNTIMES = ("openvino", "onnxruntime")
 
 PathLike: TypeAlias = str | os.PathLike[str]
 FinderFactory: TypeAlias = Callable[[], FaceFinder]
@@ -143,18 +145,69 @@ def _finder(name: str, model: str | None) -> FinderFactory:
     return make
 
 
-def choose_runtime(name: str, threads: int | None) -> tuple[Choice, NetworkFactory]:
+def choose_runtime(name: str, threads: int | None, precision: str | None = None) -> tuple[Choice, NetworkFactory]:
     """What runs the networks.
 
+    Args:
+        name: `auto`, or one of RUNTIMES.
+        threads: for one call of a network; None takes one a physical core.
+        precision: one of PRECISIONS; None: whatever a network's graph says.
     Raises:
-        InvalidInput: there is no such runtime.
+        InvalidInput: there is no such runtime or precision, or this runtime or CPU does not compute in it.
+        MissingDependency: what is needed is not installed.
     """
     if name not in ("auto", *RUNTIMES):
         raise InvalidInput(f"runtime: wanted auto or one of {', '.join(RUNTIMES)}, got {name!r}")
+    if precision not in (None, *PRECISIONS):
+        raise InvalidInput(f"precision: wanted one of {', '.join(PRECISIONS)}, got {precision!r}")
+    bf16 = precision == "bf16"
+    choice = Choice(name, "named") if name != "auto" else _best_runtime(bf16)
+    if choice.name == "openvino":
+        return choice, _openvino(threads, bf16)
+    if bf16:
+        raise InvalidInput(f"precision: bf16 is computed by openvino alone, got the runtime {choice.name}")
+    return choice, _onnxruntime(threads)
+
+
+def precisions_of(runtime: str) -> tuple[str, ...]:
+    """What one of RUNTIMES computes in on this machine, of PRECISIONS; nothing where it is not installed."""
+    try:
+        if runtime == "onnxruntime":
+            from deepfake_edge.runtimes import ort
+
+            ort.version()
+            return tuple(item for item in PRECISIONS if item != "bf16")
+        from deepfake_edge.runtimes import openvino
+
+        return tuple(item for item in PRECISIONS if item != "bf16" or openvino.has_bf16())
+    except MissingDependency:
+        return ()
+
+
+def _best_runtime(bf16: bool) -> Choice:
+    if bf16:
+        return Choice("openvino", "auto: bf16 is computed by it alone")
+    if precisions_of("openvino"):
+        return Choice("openvino", "auto: it is installed")
+    return Choice("onnxruntime", "auto: OpenVINO, often faster, is not installed")
+
+
+def _openvino(threads: int | None, bf16: bool) -> NetworkFactory:
+    from deepfake_edge.runtimes.openvino import OpenVinoNetwork, check_bf16
+
+    if bf16:
+        check_bf16()
+
+    def network(graph: bytes, title: str) -> OpenVinoNetwork:
+        return OpenVinoNetwork(graph, name=title, threads=threads, bf16=bf16)
+
+    return network
+
+
+def _onnxruntime(threads: int | None) -> NetworkFactory:
     from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 
     def network(graph: bytes, title: str) -> OnnxRuntimeNetwork:
         return OnnxRuntimeNetwork(graph, name=title, threads=threads)
 
-    reason = "named" if name != "auto" else "auto: the only runtime here"
-    return Choice("onnxruntime", reason), network
+    return network

@@ -39,7 +39,7 @@ class Detector:
     Attributes:
         name: the bundle's, or the members' joined by " + ".
         sha256: the bundle's; of an ensemble, of its members' digests, weights and threshold.
-        precision: the variant at work; of an ensemble, each of its members' once.
+        precision: what the networks compute in; of an ensemble, each of its members' once.
         members: the models at work and their shares of the score; a single model is an ensemble of one.
         threshold: a fake score at or above it is labelled `fake`.
         runtime: what runs the networks, and why.
@@ -63,24 +63,27 @@ class Detector:
                 `recipe`); or several bundles.
             weights: one for each of several bundles, of any sum; None: all weigh the same.
             faces: `auto`, `whole`, `haar`, `yunet[:FILE]`, `insightface[:PACK or FILE]` or `mtcnn`.
-            runtime: `auto` or `onnxruntime`.
-            precision: a variant that every bundle has; None takes the first each has of fp32, fp16, int8.
+            runtime: `auto`, `openvino` or `onnxruntime`.
+            precision: `fp32`, `fp16` or `int8`, which every bundle must have, or `bf16`: fp32 computed in bfloat16;
+                None takes the first each has of fp32, fp16, int8.
             threads: CPU threads for one call of a network; None takes one a physical core.
         Raises:
             BundleError: a bundle or ensemble file is absent, damaged or foreign.
-            InvalidInput: an argument names something that does not exist.
+            InvalidInput: an argument names something that does not exist, or that this CPU cannot do.
             MissingDependency: what was named is not installed.
+            InferenceError: on this machine a bundle does not say of its golden crops what it said when it was
+                converted; `deepfake-edge verify` has the figures.
         """
         if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS):
             raise InvalidInput(f"threads: wanted a whole number from 1 to {_MAX_THREADS}, got {threads!r}")
         recipe = recipe_of(model, weights)
-        self.runtime, network = choose_runtime(runtime, threads)
+        self.runtime, network = choose_runtime(runtime, threads, precision)
         self.finder, self._make_finder = choose_finder(faces)
         self._idle_finders: list[FaceFinder] = [self._make_finder()]
-        ensemble = load_ensemble(recipe, precision, network)
+        ensemble = load_ensemble(recipe, precision, self.runtime.name, network)
         self._ensemble: Ensemble | None = ensemble
         self.members, self.threshold = ensemble.members, ensemble.threshold
-        self.name, self.sha256, self.precision = ensemble.name, ensemble.sha256, ensemble.variant
+        self.name, self.sha256, self.precision = ensemble.name, ensemble.sha256, ensemble.precision
         self._crop_threads = min(threads or os.cpu_count() or 1, 4)
         _log.info("runtime: %s; faces: %s; precision: %s", self.runtime, self.finder, self.precision)
 

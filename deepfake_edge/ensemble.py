@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from deepfake_edge.bundle import read_bundle
 from deepfake_edge.data import Score
+from deepfake_edge.golden import load_proven
 from deepfake_edge.model import Model, NetworkFactory
 from deepfake_edge.recipe import Recipe
 from deepfake_edge.spec import ClipSpec
@@ -55,8 +56,8 @@ class Ensemble:
         return hashlib.sha256(json.dumps([models, self.threshold]).encode("ascii")).hexdigest()
 
     @property
-    def variant(self) -> str:
-        """The members' variants, each named once."""
+    def precision(self) -> str:
+        """The members' precisions, each named once."""
         return ", ".join(dict.fromkeys(member.model.precision for member in self.members))
 
     @property
@@ -97,22 +98,23 @@ class Ensemble:
             member.model.close()
 
 
-def load_ensemble(recipe: Recipe, precision: str | None, network: NetworkFactory) -> Ensemble:
-    """Read a recipe's bundles, one at a time, and load their networks.
+def load_ensemble(recipe: Recipe, precision: str | None, runtime: str, network: NetworkFactory) -> Ensemble:
+    """Read a recipe's bundles, one at a time, load their networks, and replay their golden crops.
 
     Args:
         recipe: which bundles, and their weights.
-        precision: the variant that every member runs in; None: each the first it has of fp32, fp16, int8.
-        network: makes a network of a graph.
+        precision: what every member computes in; None: each the first it has of fp32, fp16, int8.
+        runtime: the name of what runs the networks.
+        network: makes a network of a graph, on that runtime and in that precision.
     Raises:
         BundleError: a bundle is absent, damaged or foreign.
-        InvalidInput: a bundle has no such variant, or the members' thresholds differ and the recipe has none.
+        InvalidInput: a bundle has no such precision, or the members' thresholds differ and the recipe has none.
+        InferenceError: a member says something else here than when it was converted.
     """
     with ExitStack() as stack:
         members: list[Member] = []
         for entry in recipe.entries:
-            bundle = read_bundle(entry.bundle)
-            model = Model(bundle, precision or next(iter(bundle.variants)), network)
+            model = load_proven(read_bundle(entry.bundle), precision, runtime, network)
             members.append(Member(stack.enter_context(model), entry.weight))
         threshold = recipe.decided_threshold([member.model.spec for member in members])
         stack.pop_all()

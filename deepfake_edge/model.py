@@ -33,33 +33,38 @@ class Model:
     Attributes:
         name: the bundle's.
         sha256: the bundle's.
-        precision: the variant.
+        precision: what was asked for: `fp32`, `fp16`, `int8` or `bf16`.
+        variant: the networks that give it, a name of the bundle's variants.
         spec: what the model expects.
         fused: whether it is a fused clip network.
         feature_size: numbers in one crop's features (F).
     """
 
-    def __init__(self, bundle: Bundle, precision: str, network: NetworkFactory) -> None:
-        """Load the networks.
+    def __init__(self, bundle: Bundle, variant: str, network: NetworkFactory, precision: str | None = None) -> None:
+        """Load the networks; see `golden.load_proven` for those that are to judge.
 
+        Args:
+            bundle: read, or made by the converter.
+            variant: which of its variants, see `Bundle.variant_for`.
+            network: makes a network of a graph, in the precision that was asked for.
+            precision: what was asked for; None: what the variant is.
         Raises:
             InvalidInput: the bundle has no such variant.
             BundleError: a network does not take or give what the spec says.
         """
-        if precision not in bundle.variants:
-            found = ", ".join(bundle.variants)
-            raise InvalidInput(f"precision: {bundle.name}: this bundle has {found}, got {precision!r}")
-        variant = bundle.variants[precision]
+        if variant not in bundle.variants:
+            raise InvalidInput(f"variant: {bundle.name}: this bundle has {', '.join(bundle.variants)}, got {variant!r}")
+        graphs = bundle.variants[variant]
         self.name, self.sha256, self.spec = bundle.name, bundle.sha256, bundle.spec
-        self.precision = precision
-        self.fused = variant.backbone is None
+        self.variant, self.precision = variant, precision or variant.removesuffix("-unsigned")
+        self.fused = graphs.backbone is None
         self._backbone: Network | None = None
         self._head: Network | None = None
         try:
-            if variant.backbone is not None:
-                self._backbone = network(variant.backbone, f"{bundle.name} backbone ({precision})")
-            if variant.head is not None:
-                self._head = network(variant.head, f"{bundle.name} head ({precision})")
+            if graphs.backbone is not None:
+                self._backbone = network(graphs.backbone, f"{bundle.name} backbone ({self.precision})")
+            if graphs.head is not None:
+                self._head = network(graphs.head, f"{bundle.name} head ({self.precision})")
             self.feature_size = self._check()
         except BaseException:
             self.close()

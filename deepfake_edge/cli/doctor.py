@@ -16,7 +16,7 @@ import numpy as np
 
 from deepfake_edge import __version__
 from deepfake_edge.cache import cache_dir
-from deepfake_edge.choices import FINDERS, choose_finder
+from deepfake_edge.choices import FINDERS, choose_finder, choose_runtime
 from deepfake_edge.data import Frame
 from deepfake_edge.errors import DeepfakeEdgeError
 from deepfake_edge.optional import require
@@ -24,6 +24,11 @@ from deepfake_edge.tables import table
 
 _PROBE_PX = 64
 _CODECS = (("mp4v", ".mp4"), ("avc1", ".mp4"), ("VP80", ".webm"), ("MJPG", ".avi"))
+# x86, then ARM.
+_LOWER_PRECISION = frozenset({
+    "avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "amx_bf16", "avx512_fp16", "amx_fp16",
+    "asimddp", "i8mm", "bf16", "asimdhp",
+})  # fmt: skip
 Row = tuple[str, str, str]
 
 
@@ -53,17 +58,32 @@ def _package() -> list[Row]:
     return [
         ("deepfake-edge", __version__, f"Python {platform.python_version()}, {platform.machine()}, {sys.platform}"),
         ("native kernels", preprocess.kernel(), "chosen for this CPU"),
-        ("CPU", str(os.cpu_count()), "logical cores"),
+        ("CPU", str(os.cpu_count()), f"logical cores; for lower precision: {', '.join(_cpu_features()) or 'nothing'}"),
         ("cache", str(cache_dir()), "set DEEPFAKE_EDGE_CACHE to move it"),
     ]
 
 
+def _cpu_features() -> list[str]:
+    """Instructions for int8 (VNNI, dot products), bfloat16 and half precision, by Linux's names for them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return []
+    return sorted(_LOWER_PRECISION & set(text.split()))
+
+
 def _runtimes() -> list[Row]:
-    ort = require("onnxruntime")
-    return [
-        ("onnxruntime", "yes", f"{ort.__version__}, CPU"),
-        ("tensorrt, openvino", "no", "not in this version of deepfake-edge"),
-    ]
+    from deepfake_edge.runtimes import openvino, ort
+
+    rows: list[Row] = [("onnxruntime", "yes", f"{ort.version()}, CPU")]
+    try:
+        found = openvino.capabilities()
+        rows.append(("openvino", "yes", f"{openvino.version()}, CPU, {'with' if 'BF16' in found else 'without'} bf16"))
+    except DeepfakeEdgeError as error:
+        rows.append(("openvino", "no", _one_line(error)))
+    rows.append(("tensorrt", "no", "not in this version of deepfake-edge"))
+    taken, _ = choose_runtime("auto", None)
+    return [*rows, ("auto takes", taken.name, taken.reason)]
 
 
 def _finders() -> list[Row]:

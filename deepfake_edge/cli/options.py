@@ -25,10 +25,12 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     add_runtime_arguments(parser)
 
 
-def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what decides how the networks run."""
+def add_runtime_arguments(
+    parser: argparse.ArgumentParser, precision: str = "fp32, fp16, int8, or bf16: fp32 in bfloat16 (default: the first)"
+) -> None:
+    """Add what decides how the networks run; `precision` is the help of --precision."""
     parser.add_argument("--runtime", default="auto", metavar="NAME", help=f"auto, or one of {', '.join(RUNTIMES)}")
-    parser.add_argument("--precision", metavar="NAME", help="a variant of the bundle (default: its first)")
+    parser.add_argument("--precision", metavar="NAME", help=precision)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one a physical core)")
 
 

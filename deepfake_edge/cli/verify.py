@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.bundle import read_bundle
+from deepfake_edge.bundle import Bundle, read_bundle
 from deepfake_edge.choices import choose_runtime
 from deepfake_edge.cli.options import MODEL_HELP, add_runtime_arguments
-from deepfake_edge.golden import Replay, replay
-from deepfake_edge.model import Model, NetworkFactory
+from deepfake_edge.golden import load, replay
 from deepfake_edge.recipe import recipe_of
 from deepfake_edge.tables import table
 
@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser("verify", help="does a bundle say on this machine what its source said?")
     parser.add_argument("bundle", type=Path, help=MODEL_HELP)
-    add_runtime_arguments(parser)
+    add_runtime_arguments(parser, precision="what the bundle has, or bf16: fp32 in bfloat16 (default: all it has)")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     parser.set_defaults(run=run)
 
@@ -29,34 +29,37 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay, print the figures.
 
     Returns:
-        0 where every model is within its tolerance, else 1.
+        0 where everything that was replayed is within its tolerance, else 1.
     """
-    entries = recipe_of(arguments.bundle).entries
-    runtime, network = choose_runtime(arguments.runtime, arguments.threads)
+    choose_runtime(arguments.runtime, arguments.threads, arguments.precision)
     results: list[dict[str, Any]] = []
-    for entry in entries:
-        figures = {**_replayed(entry.bundle, arguments.precision, network), "runtime": str(runtime)}
-        results.append(figures)
-        if not arguments.json:
-            print(table([(key, "-" if value is None else str(value)) for key, value in figures.items()]), end="\n\n")
+    for entry in recipe_of(arguments.bundle).entries:
+        bundle = read_bundle(entry.bundle)
+        for precision in [arguments.precision] if arguments.precision else _precisions(bundle):
+            results.append(_replayed(bundle, precision, arguments))
+            if not arguments.json:
+                rows = [(key, "-" if value is None else str(value)) for key, value in results[-1].items()]
+                print(table(rows), end="\n\n")
     passed = all(figures["passed"] for figures in results)
     if arguments.json:
-        print(json.dumps(results[0] if len(results) == 1 else {"members": results, "passed": passed}))
+        print(json.dumps({"passed": passed, "results": results}))
     return 0 if passed else 1
 
 
-def _replayed(path: Path, precision: str | None, network: NetworkFactory) -> dict[str, Any]:
-    bundle = read_bundle(path)
-    with Model(bundle, precision or next(iter(bundle.variants)), network) as model:
-        return {"bundle": model.name, "variant": model.precision, **_figures(replay(model, bundle.golden))}
+def _precisions(bundle: Bundle) -> list[str]:
+    """What a user of the bundle may ask for, each once."""
+    return list(dict.fromkeys(name.removesuffix("-unsigned") for name in bundle.variants))
 
 
-def _figures(result: Replay) -> dict[str, Any]:
+def _replayed(bundle: Bundle, precision: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    runtime, network = choose_runtime(arguments.runtime, arguments.threads, precision)
+    with load(bundle, precision, runtime.name, network) as model:
+        result = replay(model, bundle)
     return {
-        "crops": result.crops,
-        "windows": result.windows,
-        "features_max_diff": result.features_max_diff,
-        "outputs_max_diff": result.outputs_max_diff,
-        "tolerance": result.tolerance,
+        "bundle": bundle.name,
+        "precision": model.precision,
+        "variant": model.variant,
+        **asdict(result),
         "passed": result.passed,
+        "runtime": str(runtime),
     }

@@ -75,6 +75,11 @@ class OnnxRuntimeNetwork:
         self._session = None
 
 
+def version() -> str:
+    """ONNX Runtime's version. Raises MissingDependency."""
+    return str(require("onnxruntime").__version__)
+
+
 def _tensor(item: object) -> TensorSpec:
     shape = tuple(axis if isinstance(axis, int) else None for axis in item.shape)  # type: ignore[attr-defined]
     kind = str(item.type)  # type: ignore[attr-defined]

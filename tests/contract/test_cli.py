@@ -226,7 +226,9 @@ def test_verify_fails_where_the_networks_say_something_else(capsys, tmp_path):
     code, out, _ = run(capsys, "verify", "--json", tmp_path / "changed.dfe")
     result = json.loads(out)
     assert (code, result["passed"]) == (1, False)
-    assert result["outputs_max_diff"] == pytest.approx(0.001, abs=1e-5)
+    (figures,) = result["results"]
+    assert figures["own_max_diff"] == pytest.approx(0.001, abs=1e-5)
+    assert (figures["precision"], figures["variant"], figures["flips"]) == ("fp32", "fp32", 0)
 
 
 def test_doctor_says_what_is_here(capsys):
@@ -311,8 +313,8 @@ def test_inspect_shows_every_member_of_an_ensemble(capsys, place):
 def test_verify_replays_every_member_of_an_ensemble(capsys, place, tmp_path):
     code, out, _ = run(capsys, "verify", "--json", place / "ensemble.json")
     result = json.loads(out)
-    assert (code, result["passed"], len(result["members"])) == (0, True, 2)
-    assert [member["features_max_diff"] is None for member in result["members"]] == [False, True]
+    assert (code, result["passed"], len(result["results"])) == (0, True, 2)
+    assert [member["features_max_diff"] is None for member in result["results"]] == [False, True]
     bundle = bright_means_fake()
     bundle.golden.outputs[1] += 0.001
     write_bundle(bundle, tmp_path / "changed.dfe")

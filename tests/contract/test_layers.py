@@ -33,6 +33,7 @@ DOORS = {
     "onnx": ("deepfake_edge.training.workshop",),
     "h5py": ("deepfake_edge.training.workshop",),
     "onnxruntime": ("deepfake_edge.runtimes.ort",),
+    "openvino": ("deepfake_edge.runtimes.openvino",),
     "insightface": ("deepfake_edge.faces.scrfd",),
     "mtcnn": ("deepfake_edge.faces.cascade",),
     "matplotlib": (),
