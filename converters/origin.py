@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepfake_edge.converters.exporting.export import Networks
 from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.order import COPIES, Order
-from deepfake_edge.converters.parity import Reference
+from deepfake_edge.converters.reference import Reference
 from deepfake_edge.data import Pixels
 from deepfake_edge.spec import CropSpec
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from deepfake_edge.converters.parity import Reference
+from deepfake_edge.converters.reference import Reference
 from deepfake_edge.errors import ConversionError, DeepfakeEdgeError
 from deepfake_edge.golden_arrays import Golden
 from deepfake_edge.npy import read_npy, write_npy

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_edge.converters import parity
 from deepfake_edge.converters.cutting.cut import Cut, cut
 from deepfake_edge.converters.exporting.export import Networks, export
 from deepfake_edge.converters.failures import told
 from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.keras_models.read import Loaded, read_model
+from deepfake_edge.converters.keras_models.reference import run_keras
 from deepfake_edge.converters.order import Order
+from deepfake_edge.converters.reference import Reference
 from deepfake_edge.data import Pixels
 from deepfake_edge.spec import CropSpec
 from deepfake_edge.training import workshop
@@ -53,11 +54,11 @@ class KerasOrigin:
         """See `origin.Origin.export`."""
         return export(self.parts)
 
-    def reference(self, crops: Pixels, windows: NDArray[np.int64], crop: CropSpec) -> parity.Reference:
+    def reference(self, crops: Pixels, windows: NDArray[np.int64], crop: CropSpec) -> Reference:
         """See `origin.Origin.reference`."""
         whole = self.loaded.model if self.loaded.whole is None else _Called(self.loaded.whole, self.loaded.model.inputs)
         with told("Keras fails on real face crops"):
-            return parity.reference(whole, self.parts, crops, windows, crop)
+            return run_keras(whole, self.parts, crops, windows, crop)
 
 
 @dataclass(frozen=True, slots=True)

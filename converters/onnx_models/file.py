@@ -17,7 +17,7 @@ from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.onnx_models.ending import read_ending
 from deepfake_edge.converters.onnx_models.layout import Layout, find_layout
 from deepfake_edge.converters.onnx_models.source import Source, load, noise, probabilities, refusal
-from deepfake_edge.converters.parity import Reference, golden_windows
+from deepfake_edge.converters.reference import Reference, golden_windows
 from deepfake_edge.data import Floats, Pixels
 from deepfake_edge.errors import BundleError, InferenceError
 from deepfake_edge.golden_arrays import Golden

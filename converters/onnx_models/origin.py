@@ -12,7 +12,7 @@ from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.onnx_models.file import describe, reference
 from deepfake_edge.converters.onnx_models.rewrite import rewrite
 from deepfake_edge.converters.order import Order
-from deepfake_edge.converters.parity import Reference
+from deepfake_edge.converters.reference import Reference
 from deepfake_edge.data import Pixels
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.spec import CropSpec

@@ -12,6 +12,7 @@ from deepfake_edge.converters import parity
 from deepfake_edge.converters.cutting.cut import cut
 from deepfake_edge.converters.exporting.canonical import operators
 from deepfake_edge.converters.exporting.export import export, moved_transposes
+from deepfake_edge.converters.keras_models.reference import run_keras
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.model import normalise
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
@@ -78,7 +79,7 @@ HEADS = {
 def prove(model, crops, spec):
     parts = cut(model, None, None)
     networks = export(parts)
-    truth = parity.reference(model, parts, crops.crops, crops.windows, spec.crop)
+    truth = run_keras(model, parts, crops.crops, crops.windows, spec.crop)
     bundle = Bundle("m", spec, {"fp32": Variant(networks.backbone, networks.head, {})}, truth.golden, {})
     return parts, networks, parity.compare(bundle, truth, crops)
 
@@ -163,7 +164,7 @@ def test_what_only_training_does_is_left_out(keras, cnn, clip_crops, tiny):
     values = layers.BatchNormalization()(layers.Dropout(0.5)(values, training=True), training=True)
     model = keras.Model(clip, layers.Dense(2, activation="softmax")(layers.LSTM(3)(values)))
     parts = cut(model, None, None)
-    truth = parity.reference(model, parts, clip_crops.crops, clip_crops.windows, tiny.spec.crop)
+    truth = run_keras(model, parts, clip_crops.crops, clip_crops.windows, tiny.spec.crop)
     prove(model, clip_crops, tiny.spec)
     crops = normalise(clip_crops.crops[truth.windows[truth.whole[0]]], tiny.spec.crop).transpose(0, 2, 3, 1)
     np.testing.assert_allclose(truth.whole_outputs[:1], model.predict(crops[None], verbose=0), atol=1e-6)

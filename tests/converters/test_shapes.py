@@ -12,6 +12,7 @@ from deepfake_edge.converters import parity
 from deepfake_edge.converters.cutting.cut import cut
 from deepfake_edge.converters.exporting.canonical import operators
 from deepfake_edge.converters.exporting.export import export
+from deepfake_edge.converters.keras_models.reference import run_keras
 from deepfake_edge.errors import ConversionError
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import ModelSpec
@@ -34,7 +35,7 @@ def prove(model, crops, spec, **options):
     """Cut, export, compare; gives the cut, the head's operators and the figures."""
     parts = cut(model, None, None, **options)
     networks = export(parts)
-    truth = parity.reference(model, parts, crops.crops, crops.windows, spec.crop)
+    truth = run_keras(model, parts, crops.crops, crops.windows, spec.crop)
     spec = replace(spec, activation=parts.activation, classes=("real", "fake") if parts.outputs == 2 else ("fake",))
     bundle = Bundle("m", spec, {"fp32": Variant(networks.backbone, networks.head, {})}, truth.golden, {})
     figures = parity.compare(bundle, truth, crops)
