@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfake_edge.benchmarks.figures import Row, recommend
+from deepfake_edge.benchmarks.figures import Calls, Row, recommend
 from deepfake_edge.benchmarks.latency import SECONDS, Options, measure, pairs_of
 from deepfake_edge.bundle import Bundle, read_bundle
 from deepfake_edge.cli.progress import Progress
@@ -90,12 +90,9 @@ def _load() -> float:
 
 def _text(rows: Sequence[Row], options: Options, fused: bool) -> str:
     unit = "windows" if fused else "crops"
-    header = (
-        "runtime", "precision", "p50 ms", "p90", "p99", "best batch", f"{unit} a second", "head ms", "MB", "peak MB",
-        "load s", "verify",
-    )  # fmt: skip
-    lines = [f"one call with 1 of the {unit}, then the batch with the most {unit} a second", ""]
-    lines.append(table([_cells(row) for row in rows], header))
+    header = ("runtime", "precision", "batch", "p50 ms", "p90", "p99", f"{unit} a second", "head ms", "MB", "peak MB",
+              "load s", "verify")  # fmt: skip
+    lines = [table([cells for row in rows for cells in _cells(row)], header)]
     lines += [f"\n{row.name}: {type(row.error).__name__}: {row.error}" for row in rows if row.error is not None]
     found = recommend(rows)
     if found is None:
@@ -105,22 +102,26 @@ def _text(rows: Sequence[Row], options: Options, fused: bool) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> list[tuple[str, ...]]:
+    """A line for batch 1, and one for the best batch where that is another."""
     if row.error is not None:
-        return (row.runtime, row.precision, *["-"] * 9, "failed")
-    first, best = row.calls[0], row.best
+        return [(row.runtime, row.precision, *["-"] * 9, "failed")]
     memory = row.memory or {}
-    return (
-        row.runtime,
-        row.precision,
-        *(f"{first.percentile_ms(percent):.3g}" for percent in (50, 90, 99)),
-        str(best.batch),
-        f"{best.per_second:.4g}",
+    rest = (
         "-" if row.head is None else f"{row.head.p50_ms:.3g}",
         *(f"{memory[name] / _MIB:.0f}" if name in memory else "-" for name in ("resident", "peak")),
         f"{row.load_s:.2f}",
         "passed" if row.passed else "FAILED",
     )
+    lines = [(row.runtime, row.precision, *_speed(row.calls[0]), *rest)]
+    if row.best is not row.calls[0]:
+        lines.append(("", "", *_speed(row.best), *[""] * len(rest)))
+    return lines
+
+
+def _speed(calls: Calls) -> tuple[str, ...]:
+    times = (f"{calls.percentile_ms(percent):.3g}" for percent in (50, 90, 99))
+    return (str(calls.batch), *times, f"{calls.per_second:,.{0 if calls.per_second >= 100 else 1}f}")
 
 
 def _json(bundle: Bundle, rows: Sequence[Row], options: Options, load: float) -> str:

@@ -109,6 +109,7 @@ def test_the_table_names_the_options_to_use(capsys, place):
     assert "recommended: --runtime onnxruntime --precision fp32 --threads 1" in out
     (line,) = [line for line in out.splitlines() if line.startswith("onnxruntime ")]
     assert line.endswith("passed")
+    assert line.split()[2] == "1"
     assert line.split()[7] == "-", "a per-frame model has no head"
 
 
