@@ -49,7 +49,7 @@ def entropy(counts: Counts) -> int:
     if whole <= _LEVELS or not values.any():
         return whole
     candidates = [*range(_LEVELS, whole, _STRIDE), whole]
-    return candidates[int(np.argmin([_divergence(values, bins) for bins in candidates]))]
+    return min(candidates, key=lambda bins: _divergence(values, bins))
 
 
 def _divergence(values: NDArray[np.float64], bins: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -72,15 +72,15 @@ def clip_crops(path: Path, crop: CropSpec, clip: ClipSpec, finder: FaceFinder, w
     return _stacked(crops, crop)
 
 
-def spread_crops(path: Path, crop: CropSpec, clip: ClipSpec, finder: FaceFinder, wanted: int) -> Pixels:
-    """Crops of a clip's largest face from all over it: as `clip_crops`, but evenly spread.
+def spread_crops(path: Path, crop: CropSpec, finder: FaceFinder, wanted: int) -> Pixels:
+    """Crops of a clip's largest face, evenly spread over its frames; else as `clip_crops`.
 
     How many frames there are is not known before the last: whenever there are twice as many crops as wanted, every
     second one goes and frames are looked at half as often.
     """
     crops: list[Pixels] = []
     step, due = 1, 0
-    with closing(_sampled(path, clip, wanted)) as frames:
+    with closing(_sampled(path, ClipSpec(), wanted)) as frames:
         for place, frame in enumerate(frames):
             if place < due:
                 continue
@@ -124,7 +124,7 @@ def varied_again(finished: Pixels, crop: CropSpec, count: int) -> Pixels:
     return varied_crops(picture, None, crop, count)
 
 
-def _sampled(path: Path, clip: ClipSpec, wanted: int) -> Iterator[Frame]:
+def _sampled(path: Path, clip: ClipSpec, wanted: int) -> Generator[Frame, None, None]:
     """A clip's frames at the model's rate, as many as `wanted` crops may need."""
     rate = clip.sample_fps
     most = max(_SCANNED_FRAMES, wanted * _FRAMES_A_CROP)
