@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,51 +21,27 @@ from deepfake_edge.converters.failures import told
 from deepfake_edge.converters.family_option import parse_family
 from deepfake_edge.converters.files.source_file import SourceFile
 from deepfake_edge.converters.findings import Findings
-from deepfake_edge.converters.fit import Fit, LabelledClip, compare_fits
+from deepfake_edge.converters.fit import Fit, compare_fits
 from deepfake_edge.converters.intake import take
-from deepfake_edge.converters.sandbox import Limits, Sandbox, one_line
+from deepfake_edge.converters.options import ConvertOptions, check_output, check_precisions, model_name
+from deepfake_edge.converters.precision.candidates import Trial
+from deepfake_edge.converters.precision.made import Made
+from deepfake_edge.converters.reference import Reference
+from deepfake_edge.converters.sandbox import Sandbox, one_line
 from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
 from deepfake_edge.converters.truth_file import pack_arrays, unpack_truth
 from deepfake_edge.converters.worker import BACKBONE, CROPS, HEAD, TRUTH
-from deepfake_edge.errors import BundleError, ConversionError, InvalidInput
+from deepfake_edge.errors import BundleError, ConversionError
 from deepfake_edge.golden import outputs_of
-from deepfake_edge.golden_arrays import Outputs
 from deepfake_edge.model import Model
 from deepfake_edge.onnx_wire import check_onnx
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.spec import ModelSpec
-from deepfake_edge.training.face_crops import make_crops
+from deepfake_edge.training.calibration import make_split
+from deepfake_edge.training.face_crops import CropSet, make_crops
 from deepfake_edge.training.families import FAMILIES
 
 _TOOLS = ("deepfake-edge", "keras", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
-
-
-@dataclass(frozen=True, slots=True)
-class ConvertOptions:
-    """How to convert.
-
-    Attributes:
-        family: the architecture, `NAME` or `NAME:size=value,...`; None lets the file's own structure tell.
-        name: the model's name; None takes the file's, without its suffix.
-        calibration: a clip, picture or face crop, or a folder of them, to prove parity on; None takes
-            variations of a photograph.
-        overrides: spec values, key to text (`{"sample_fps": "25"}`).
-        fused: convert a clip model whole, without a cut; every verdict then runs the whole clip.
-        trust_source: accept a SavedModel, which is a program.
-        checks: labelled clips to hold the finished bundle against; see `fit`.
-        limits: what the conversion process may use.
-        progress: is told what is being done, one line at a time.
-    """
-
-    family: str | None = None
-    name: str | None = None
-    calibration: Path | None = None
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    fused: bool = False
-    trust_source: bool = False
-    checks: tuple[LabelledClip, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    progress: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +54,9 @@ class ConversionReport:
         name: the model's name.
         spec: what the model expects.
         spec_origin: where each value of it came from.
-        parity: figures of the comparison with the source.
+        parity: figures of the comparison of the float32 networks with the source.
+        variants: what the bundle holds, by name, each with its own figures.
+        left_out: precisions that were asked for and do not pass their gate, and why.
         operators: per network, how many nodes of each operator.
         fits: how each reading of the spec fits the labelled clips, best first; empty without clips.
         warnings: what a user should know.
@@ -92,6 +70,8 @@ class ConversionReport:
     spec: ModelSpec
     spec_origin: Mapping[str, str]
     parity: Mapping[str, Any]
+    variants: Mapping[str, Variant]
+    left_out: Mapping[str, tuple[str, ...]]
     operators: Mapping[str, Mapping[str, int]]
     fits: tuple[Fit, ...]
     warnings: tuple[str, ...]
@@ -119,59 +99,119 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
     """
     options = options or ConvertOptions()
     source, output = Path(source), Path(output)
-    _check_output(output, source)
-    given = parse_overrides(options.overrides)
-    if options.family is not None:
-        parse_family(options.family)
+    check_output(output, source)
+    gates = check_precisions(options)
     name = options.name or model_name(source)
     check_name(name)
     clock = _Clock(options.progress)
     with Sandbox(options.limits, options.progress) as sandbox:
-        with clock.stage("checking", f"checking {source.name}"):
-            file, order = take(
-                source, sandbox.folder, family=options.family, given=given, fused=options.fused,
-                trust_source=options.trust_source,
-            )  # fmt: skip
-        with clock.stage("opening", f"opening {source.name}"):
-            found = _findings(sandbox.ask("open", order=asdict(order)))
-            family = None if found.family is None else FAMILIES[found.family]
-            spec, origin, doubts = settle(family, found, given)
-        with clock.stage("export", "exporting to ONNX"):
-            exported = sandbox.ask("export")
-            networks, counts = _networks(sandbox, exported)
+        opened = _open(sandbox, source, options, clock)
         with clock.stage("crops", "preparing face crops"):
-            crops = make_crops(spec.crop, spec.clip, None if options.calibration is None else Path(options.calibration))
-            sandbox.write(CROPS, pack_arrays({"crops": crops.crops, "windows": crops.windows}))
-        todo = f"running the source on {len(crops.crops)} crops and {len(crops.windows)} windows"
-        with clock.stage("reference", todo):
-            last = sandbox.ask("reference", spec=spec.to_json())
-            truth = unpack_truth(sandbox.read(TRUTH))
+            crops, calibration, doubts = _crops(opened, options)
+        truth, peak_memory_bytes = _run_source(sandbox, opened.spec, crops, clock)
+    draft = Bundle(name, opened.spec, {"fp32": opened.variant}, truth.golden, _provenance(opened.file))
     with clock.stage("parity", "comparing the converted model with the source"):
-        draft = Bundle(name, spec, _variants(networks, {}, None), truth.golden, _provenance(file))
-        with told("the converted model cannot be compared with the source"):
-            figures = parity.compare(draft, truth, crops)
-            with Model(draft, "fp32", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
-                golden = outputs_of(model, truth.golden)
+        draft = _proved(draft, truth, crops)
     fits: tuple[Fit, ...] = ()
-    fit_warnings: tuple[str, ...] = ()
     if options.checks:
         with clock.stage("labelled clips", f"trying {len(options.checks)} labelled clips"):
-            checks = [(Path(clip), label) for clip, label in options.checks]
-            fits, fit_warnings = compare_fits(draft, checks)
+            fits, said = compare_fits(draft, [(Path(clip), label) for clip, label in options.checks])
+            doubts += said
+    lower = [precision for precision in options.precisions if precision != "fp32"]
+    made = Made()
+    if lower:
+        from deepfake_edge.converters.precision.variants import make_variants
+
+        with clock.stage("precision", f"lowering the precision: {', '.join(lower)}"):
+            made = make_variants(lower, Trial(draft, truth, crops, calibration), gates, options.progress)
     with clock.stage("writing", f"writing {output.name}"):
-        bundle = Bundle(name, spec, _variants(networks, figures, golden), truth.golden, _provenance(file))
+        bundle = _finished(draft, made, options)
         sha256 = write_bundle(bundle, output)
-    warnings = [*found.warnings, *doubts, *crops.warnings]
+    figures = draft.variants["fp32"].parity
     spread = parity.spread_warning(figures)
-    if spread is not None:
-        warnings.append(spread)
-    warnings += fit_warnings
+    warnings = [*opened.warnings, *doubts, *([] if spread is None else [spread]), *made.notes]
+    return ConversionReport(
+        output, sha256, name, opened.spec, opened.spec_origin, figures, bundle.variants, made.left_out,
+        opened.operators, fits, tuple(warnings), clock.seconds, peak_memory_bytes,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A model file, opened and exported."""
+
+    file: SourceFile
+    spec: ModelSpec
+    spec_origin: Mapping[str, str]
+    variant: Variant
+    operators: Mapping[str, Mapping[str, int]]
+    warnings: tuple[str, ...]
+
+
+def _open(sandbox: Sandbox, source: Path, options: ConvertOptions, clock: _Clock) -> _Opened:
+    given = parse_overrides(options.overrides)
+    if options.family is not None:
+        parse_family(options.family)
+    with clock.stage("checking", f"checking {source.name}"):
+        file, order = take(
+            source, sandbox.folder, family=options.family, given=given, fused=options.fused,
+            trust_source=options.trust_source,
+        )  # fmt: skip
+    with clock.stage("opening", f"opening {source.name}"):
+        found = _findings(sandbox.ask("open", order=asdict(order)))
+        family = None if found.family is None else FAMILIES[found.family]
+        spec, origin, doubts = settle(family, found, given)
+    with clock.stage("export", "exporting to ONNX"):
+        exported = sandbox.ask("export")
+        networks, operators = _networks(sandbox, exported)
+    warnings = [*found.warnings, *doubts]
     if exported.get("transposed"):
         warnings.append("the backbone still begins with a transposition, which costs time on every crop")
-    return ConversionReport(
-        output, sha256, name, spec, origin, figures, counts, fits, tuple(warnings), clock.seconds,
-        int(last.get("peak_memory_bytes", 0)),
-    )  # fmt: skip
+    variant = Variant(networks.backbone, networks.head, {})
+    return _Opened(file, spec, origin, variant, operators, tuple(warnings))
+
+
+def _crops(opened: _Opened, options: ConvertOptions) -> tuple[CropSet, CropSet, list[str]]:
+    """Crops to judge by, crops to calibrate lower precisions on, and what a user should know of them."""
+    spec, calibration = opened.spec, None if options.calibration is None else Path(options.calibration)
+    if calibration is not None and set(options.precisions) != {"fp32"}:
+        fused = opened.variant.backbone is None
+        split = make_split(spec.crop, spec.clip, calibration, fused=fused, progress=options.progress)
+        return split.held_out, split.calibration, list(split.warnings)
+    crops = make_crops(spec.crop, spec.clip, calibration)
+    warnings = list(crops.warnings)
+    if "fp16" in options.precisions:
+        warnings.append(
+            "fp16: what values its layers reach was only seen on variations of one photograph; give --calibration PATH"
+        )
+    return crops, crops, warnings
+
+
+def _run_source(sandbox: Sandbox, spec: ModelSpec, crops: CropSet, clock: _Clock) -> tuple[Reference, int]:
+    """What the source makes of the crops, and the most memory that the conversion process has held."""
+    sandbox.write(CROPS, pack_arrays({"crops": crops.crops, "windows": crops.windows}))
+    todo = f"running the source on {len(crops.crops)} crops and {len(crops.windows)} windows"
+    with clock.stage("reference", todo):
+        last = sandbox.ask("reference", spec=spec.to_json())
+        return unpack_truth(sandbox.read(TRUTH)), int(last.get("peak_memory_bytes", 0))
+
+
+def _proved(draft: Bundle, truth: Reference, crops: CropSet) -> Bundle:
+    """The draft with its float32 variant's figures and golden outputs."""
+    with told("the converted model cannot be compared with the source"):
+        figures = parity.compare(draft, truth, crops)
+        with Model(draft, "fp32", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
+            golden = outputs_of(model, truth.golden)
+    return replace(draft, variants={"fp32": replace(draft.variants["fp32"], parity=figures, golden=golden)})
+
+
+def _finished(draft: Bundle, made: Made, options: ConvertOptions) -> Bundle:
+    """The bundle with the variants that were asked for and passed."""
+    variants = {**(draft.variants if "fp32" in options.precisions else {}), **made.variants}
+    if not variants:
+        reasons = [f"{name}: {reason}" for name, against in made.left_out.items() for reason in against]
+        raise ConversionError("no precision that was asked for passes its gate; nothing was written:", reasons)
+    return replace(draft, variants=variants)
 
 
 def _findings(answer: Mapping[str, Any]) -> Findings:
@@ -209,20 +249,6 @@ def _networks(sandbox: Sandbox, exported: Mapping[str, Any]) -> tuple[Networks, 
     return Networks(graphs.get("backbone"), graphs.get("head")), counts
 
 
-def _check_output(output: Path, source: Path) -> None:
-    try:
-        if output.is_dir() or not output.absolute().parent.is_dir():
-            raise InvalidInput(f"output: wanted a file in an existing folder, got {output}")
-        if output.exists() and not output.is_file():
-            raise InvalidInput(f"output: {output} exists and is not a regular file")
-        if output.exists() and source.exists() and output.samefile(source):
-            raise InvalidInput(f"output: {output} is the source itself, which is never overwritten")
-    except InvalidInput:
-        raise
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"output: {output} cannot be looked at: {error}") from error
-
-
 @dataclass(frozen=True, slots=True)
 class _Clock:
     """Tells what is being done, and keeps how long it took."""
@@ -239,10 +265,6 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def _variants(networks: Networks, figures: Mapping[str, Any], golden: Outputs | None) -> Mapping[str, Variant]:
-    return {"fp32": Variant(networks.backbone, networks.head, figures, golden)}
-
-
 def _provenance(file: SourceFile) -> Mapping[str, str]:
     return {"source_sha256": file.sha256, **{tool: _version(tool) for tool in _TOOLS}}
 
@@ -252,8 +274,3 @@ def _version(tool: str) -> str:
         return metadata.version(tool)
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def model_name(source: Path) -> str:
-    """A model's name where nobody gives one: its file's, without the suffix."""
-    return source.name.removesuffix(".weights.h5") if source.name.endswith(".weights.h5") else source.stem

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from deepfake_edge.cli.options import MODEL_HELP
 from deepfake_edge.recipe import recipe_of
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.tables import printable, table
+
+_NAMED_LAYERS = 12
+_PRICE = ("loss_alone", "multiply_adds", "time")
 
 
 def add_parser(commands: Any) -> None:
@@ -67,9 +71,10 @@ def _text(bundle: Bundle, path: Path) -> str:
         "",
         table(spec_rows(bundle.spec)),
     ]
-    for precision, variant in bundle.variants.items():
-        lines.append(f"\n{precision}: {_networks(variant)}")
+    for name, variant in bundle.variants.items():
+        lines.append(f"\n{name}: {_networks(variant)}")
         lines.append(table([(f"  {key}", _plain(value)) for key, value in sorted(variant.parity.items())]))
+        lines += _layers(variant.layers)
     lines += ["\nmade with", table([(f"  {key}", value) for key, value in sorted(bundle.provenance.items())])]
     return "\n".join(lines)
 
@@ -83,6 +88,22 @@ def _networks(variant: Variant) -> str:
     return f"{text}; scores each frame of a window too" if variant.scores_frames else text
 
 
+def _layers(layers: Mapping[str, Any]) -> Iterator[str]:
+    """Which layers run in what, and why; `--json` names them all."""
+    for kind, value in layers.items():
+        if kind == "put_back":
+            rows = [(", ".join(group["layers"]), *(str(group[key]) for key in _PRICE)) for group in value]
+            yield table(rows, ("  put back to float32, in this order", "loss alone", "share of work", "time then"))
+        elif isinstance(value, dict):
+            yield table([(f"  {key}", _plain(item)) for key, item in value.items()])
+        elif isinstance(value, list) and len(value) > _NAMED_LAYERS:
+            yield f"  {kind}: {len(value)} layers, {value[0]} ... {value[-1]}"
+        elif isinstance(value, list):
+            yield f"  {kind}: {', '.join(value) or 'none'}"
+        else:
+            yield f"  {kind}: {value}"
+
+
 def _json(bundle: Bundle, path: Path) -> dict[str, Any]:
     return {
         "name": bundle.name,
@@ -93,6 +114,7 @@ def _json(bundle: Bundle, path: Path) -> dict[str, Any]:
         "variants": {
             name: {
                 "parity": dict(item.parity),
+                "layers": dict(item.layers),
                 "fused": item.backbone is None,
                 "frame_scores": item.scores_frames,
             }

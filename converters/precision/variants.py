@@ -1,0 +1,188 @@
+"""Makes the variants of lower precision that were asked for, and proves each; what cannot be proved is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from deepfake_edge.choices import choose_runtime
+from deepfake_edge.converters.failures import told
+from deepfake_edge.converters.precision.candidates import Trial, relative_times
+from deepfake_edge.converters.precision.gate import Gate, measure, objections
+from deepfake_edge.converters.precision.graph import Layer, prepare, quantisable
+from deepfake_edge.converters.precision.made import Made
+from deepfake_edge.converters.precision.mixed import Mixed, search
+from deepfake_edge.converters.precision.quantise import quantise
+from deepfake_edge.converters.precision.range_cache import observe_once
+from deepfake_edge.converters.precision.ranges import Observed
+from deepfake_edge.converters.precision.thresholds import METHODS
+from deepfake_edge.converters.precision.typed import overflowing, to_fp16
+from deepfake_edge.data import Floats
+from deepfake_edge.errors import DeepfakeEdgeError
+from deepfake_edge.model import normalise
+from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
+from deepfake_edge.training.progress import Progress
+
+# What a second int8 network must gain on ONNX Runtime's CPU to be worth its bytes.
+WORTH = 1.3
+
+
+def make_variants(
+    precisions: Iterable[str], trial: Trial, gates: Mapping[str, Gate], progress: Progress | None = None
+) -> Made:
+    """Lower the heavy network of a bundle.
+
+    Args:
+        precisions: some of `fp16`, `int8`.
+        trial: the float32 bundle, and crops to choose and to judge by.
+        gates: what passes, by precision.
+        progress: is told what is being done.
+    """
+    made = Made()
+    workshop = _Workshop(trial, gates, progress, made)
+    tasks: dict[str, Callable[[], None]] = {"fp16": workshop.fp16, "int8": workshop.int8}
+    for precision in precisions:
+        try:
+            with told(f"{precision} cannot be made"):
+                tasks[precision]()
+        except DeepfakeEdgeError as error:
+            made.left_out[precision] = (str(error),)
+    return made
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    trial: Trial
+    gates: Mapping[str, Gate]
+    progress: Progress | None
+    made: Made
+
+    @cached_property
+    def prepared(self) -> bytes:
+        return prepare(self.trial.graph)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        return quantisable(self.prepared)
+
+    @cached_property
+    def observed(self) -> Observed:
+        crops = self.trial.calibration
+        windows = crops.windows if self.trial.fused else None
+        return observe_once(self.prepared, crops.crops, self.trial.draft.spec.crop, windows, self.progress)
+
+    def fp16(self) -> None:
+        wide = overflowing(self.prepared, self.observed.largest)
+        every = {layer.name for layer in self.layers}
+
+        def build(lowered: Collection[str]) -> bytes:
+            return to_fp16(self.prepared, keep=every - set(lowered) | set(wide))
+
+        mixed = self._search("fp16", build)
+        kept = sorted(set(wide) | every - set(mixed.lowered))
+        self._finish("fp16", mixed, {"fp32": kept, "too_large_for_fp16": sorted(wide)})
+
+    def int8(self) -> None:
+        if not self.layers:
+            self.made.left_out["int8"] = ("it has no convolution or product with constant weights to quantise",)
+            return
+        everything = [layer.name for layer in self.layers]
+        losses: dict[str, float] = {}
+        for method in METHODS:
+            self._say(f"int8: trying ranges by {method}")
+            ranges = self.observed.ranges(method)
+            losses[method] = self.trial.loss("int8", quantise(self.prepared, ranges, everything))
+        method = min(losses, key=lambda name: losses[name])
+        ranges = self.observed.ranges(method)
+        mixed = self._search("int8", lambda lowered: quantise(self.prepared, ranges, lowered))
+        calibration = {
+            "crops": len(self.trial.calibration.crops),
+            "crops_are": self.trial.calibration.origin,
+            "ranges_by": method,
+            "loss_by_method": {name: float(f"{loss:.3g}") for name, loss in losses.items()},
+        }
+        kept = [name for name in everything if name not in mixed.lowered]
+        self._finish("int8", mixed, {"int8": list(mixed.lowered), "fp32": kept, "calibration": calibration})
+        if "int8" in self.made.variants:
+            self._unsigned(mixed, quantise(self.prepared, ranges, mixed.lowered, unsigned=True))
+
+    def _unsigned(self, signed: Mixed, graph: bytes) -> None:
+        """A second int8 network for ONNX Runtime's CPU, where it gains enough there."""
+        self._say("int8: is it worth a second network for ONNX Runtime?")
+        _, ratio = relative_times([signed.graph, graph], _onnxruntime, self._batch)
+        figures, against = self._judge("int8-unsigned", "int8", graph)
+        if ratio * WORTH <= 1 and not against:
+            layers = {**self.made.variants["int8"].layers, "faster_on_onnxruntime": round(1 / ratio, 2)}
+            self._add("int8-unsigned", graph, figures, layers)
+
+    def _search(self, precision: str, build: Callable[[Collection[str]], bytes]) -> Mixed:
+        return search(
+            self.layers,
+            build,
+            lambda graph: self._judge(precision, precision, graph),
+            lambda graph: self.trial.loss(precision, graph),
+            self.progress,
+        )
+
+    def _judge(self, name: str, precision: str, graph: bytes) -> tuple[dict[str, Any], list[str]]:
+        self._say(f"{name}: comparing with the source on {len(self.trial.held_out.crops)} crops")
+        figures = measure(
+            self.trial.answers(name, graph), self.trial.truth, self.trial.draft.spec, fused=self.trial.fused
+        )
+        figures["crops"], figures["crops_are"] = len(self.trial.held_out.crops), self.trial.held_out.origin
+        return figures, list(objections(figures, self.gates[precision]))
+
+    def _finish(self, precision: str, mixed: Mixed, layers: dict[str, Any]) -> None:
+        if mixed.objections:
+            self.made.left_out[precision] = (*mixed.objections, mixed.worst)
+            return
+        if mixed.put_back:
+            layers["put_back"] = self._prices(mixed)
+            names = sum(len(group.layers) for group in mixed.put_back)
+            self.made.notes.append(
+                f"{precision}: {names} of {len(self.layers)} layers stay in float32, without which it does not pass; "
+                f"{mixed.worst}"
+            )
+        self._add(precision, mixed.graph, mixed.figures, layers)
+
+    def _prices(self, mixed: Mixed) -> list[dict[str, Any]]:
+        """What went back to float32, and how much slower each made it than everything lowered."""
+        runtime, network = choose_runtime("auto", None)
+        times = relative_times(mixed.stages, network, self._batch)
+        return [
+            {
+                "layers": list(group.layers),
+                "loss_alone": float(f"{group.loss:.3g}"),
+                "multiply_adds": group.multiply_adds,
+                "time": round(ratio, 3),
+                "timed_on": runtime.name,
+            }
+            for group, ratio in zip(mixed.put_back, times[1:], strict=True)
+        ]
+
+    def _add(self, name: str, graph: bytes, figures: dict[str, Any], layers: dict[str, Any]) -> None:
+        variant = self.trial.variant(graph)
+        golden = self.trial.golden(name, graph)
+        self.made.variants[name] = replace(variant, parity=figures, golden=golden, layers=layers)
+
+    @cached_property
+    def _batch(self) -> Floats:
+        """One item, as the heavy network takes it."""
+        calibration, spec = self.trial.calibration, self.trial.draft.spec
+        if not self.trial.fused:
+            return normalise(calibration.crops[:1], spec.crop)
+        return np.ascontiguousarray(normalise(calibration.crops[calibration.windows[0]], spec.crop)).reshape(
+            1, spec.clip.frames, -1
+        )
+
+    def _say(self, text: str) -> None:
+        if self.progress is not None:
+            self.progress(text)
+
+
+def _onnxruntime(graph: bytes, name: str) -> OnnxRuntimeNetwork:
+    return OnnxRuntimeNetwork(graph, name=name)
