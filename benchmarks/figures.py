@@ -11,8 +11,7 @@ import numpy as np
 
 # Most exact first: bits of the mantissa are 23, 10, 7, and of an int8 value 7 with one step for the whole tensor.
 EXACTNESS = ("fp32", "fp16", "bf16", "int8")
-# Medians of interleaved rounds that lie closer than this are one speed: on two shared cores the same row, measured
-# again, moved by as much.
+# Closer than this is one speed, however quiet the machine: nobody gains by taking the less exact.
 NOISE = 0.05
 _MIB = 1024**2
 
@@ -43,12 +42,15 @@ class Calls:
         """Crops (windows of a fused clip network) a second, by the median call."""
         return self.batch * 1000.0 / self.p50_ms
 
-    def slower_than(self, other: Calls) -> float:
-        """How many times as long as `other` a call takes: the median over the rounds, so that what disturbs both
-        cancels out and a round that was hit alone decides nothing.
+    def as_fast_as(self, other: Calls) -> bool:
+        """Whether a call takes no longer than one of `other`, beyond noise.
+
+        Round by round, how many times as long it takes: what disturbs a whole round cancels out. Of these ratios the
+        median counts, so that a round that was hit alone decides nothing, less half of what they vary by.
         """
         pairs = zip(self.rounds_ms, other.rounds_ms, strict=True)
-        return statistics.median(statistics.median(own) / statistics.median(others) for own, others in pairs)
+        ratios = [statistics.median(own) / statistics.median(others) for own, others in pairs]
+        return statistics.median(ratios) - (max(ratios) - min(ratios)) / 2 <= 1 + NOISE
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -130,7 +132,7 @@ class Recommendation:
 
 
 def recommend(rows: Sequence[Row]) -> Recommendation | None:
-    """The fastest at batch 1 of the rows that pass; of those as fast within NOISE, the most exact.
+    """The fastest at batch 1 of the rows that pass; of those that are as fast, the most exact.
 
     Returns:
         None when no row passes.
@@ -139,11 +141,11 @@ def recommend(rows: Sequence[Row]) -> Recommendation | None:
     if not passing:
         return None
     fastest = passing[0]
-    tied = [row for row in passing if row.calls[0].slower_than(fastest.calls[0]) <= 1 + NOISE]
+    tied = [row for row in passing if row.calls[0].as_fast_as(fastest.calls[0])]
     taken = min(tied, key=lambda row: EXACTNESS.index(row.precision))
     others = [row for row in passing if row is not taken]
     if taken is not fastest:
-        reason = f"within noise ({NOISE:.0%}) of the fastest, {_told(fastest)}, and more exact"
+        reason = f"within noise of the fastest, {_told(fastest)}, and more exact"
     elif others:
         reason = f"the fastest at batch 1 of those that pass verify here; next is {_told(others[0])}"
     else:

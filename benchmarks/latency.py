@@ -74,7 +74,7 @@ def pairs_of(bundle: Bundle, runtimes: Sequence[str] | None, precisions: Sequenc
         if runtime in (runtimes or RUNTIMES) and precision in (precisions or PRECISIONS)
     ]
     missing = [name for name in (*(runtimes or ()), *(precisions or ())) if not any(name in pair for pair in pairs)]
-    if missing or not pairs:
+    if missing:
         raise InvalidInput(
             f"{bundle.name}: there is nothing to measure for {', '.join(missing)}; this bundle runs here on "
             f"{', '.join(map(' '.join, every))}; what else this machine could have says: deepfake-edge doctor"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_edge.benchmarks.figures import EXACTNESS, NOISE, Calls, Row, recommend
+from deepfake_edge.benchmarks.figures import EXACTNESS, Calls, Row, recommend
 from deepfake_edge.errors import InferenceError
 
 MILLISECONDS = st.floats(0.01, 1e4)
@@ -40,9 +40,9 @@ def test_the_recommended_row_passes_and_none_is_faster_beyond_noise_or_more_exac
         return
     assert found.row in passing
     fastest = min(passing, key=lambda item: item.calls[0].p50_ms).calls[0]
-    assert found.row.calls[0].slower_than(fastest) <= 1 + NOISE
+    assert found.row.calls[0].as_fast_as(fastest)
     for other in passing:
-        if other.calls[0].slower_than(fastest) <= 1 + NOISE:
+        if other.calls[0].as_fast_as(fastest):
             assert EXACTNESS.index(found.row.precision) <= EXACTNESS.index(other.precision)
     assert found.row.name in found.reason
 
@@ -72,9 +72,20 @@ def test_a_round_that_was_hit_alone_makes_no_tie():
     assert found.row is fast
 
 
-def test_what_hits_a_whole_round_cancels_out():
-    first, second = row("openvino", "fp32", 20, 60, 21), row("openvino", "int8", 10, 30, 10.5)
-    assert first.calls[0].slower_than(second.calls[0]) == pytest.approx(2.0)
+@pytest.mark.parametrize(
+    ("first", "second", "as_fast"),
+    [
+        ((20, 60, 21), (10, 30, 10.5), False),  # a round that was hit as a whole
+        ((12, 60, 12), (10, 50, 10), False),
+        ((13, 9, 11), (10, 10, 10), True),  # ratios that vary by more than they are apart
+        ((37, 25, 45), (10, 10, 10), False),
+        ((10.5, 10.5, 10.5), (10, 10, 10), True),
+        ((10.6, 10.6, 10.6), (10, 10, 10), False),
+    ],
+)
+def test_as_fast_is_beyond_the_noise_of_these_very_rounds(first, second, as_fast):
+    pair = row("openvino", "fp32", *first), row("openvino", "int8", *second)
+    assert pair[0].calls[0].as_fast_as(pair[1].calls[0]) is as_fast
 
 
 def test_the_fastest_is_not_recommended_where_it_does_not_pass():
