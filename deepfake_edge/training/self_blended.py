@@ -90,18 +90,19 @@ def draw_tone(random: np.random.Generator, strength: float = 1.0) -> Tone:
     )
 
 
-def draw_blend(random: np.random.Generator, face: Face) -> Blend:
+def draw_blend(random: np.random.Generator, face: Face, strength: float = 1.0) -> Blend:
     """Draw how a clip's face is blended with itself.
 
     Args:
         random: where chance comes from; the same state draws the same blend.
         face: in one of the clip's frames; with landmarks (eyes first, mouth corners last) the mask is often
             their hull, else an ellipse.
+        strength: of the tone, see `draw_tone`.
     """
     hull = face.landmarks is not None and random.random() < 0.5
     outline = _landmark_hull(random, face) if hull else _ellipse(random)
     return Blend(
-        tone=draw_tone(random),
+        tone=draw_tone(random, strength),
         tone_inside=bool(random.random() < 0.5),
         scale_xy=(float(random.uniform(0.95, 1 / 0.95)), float(random.uniform(0.95, 1 / 0.95))),
         shift_xy=(float(random.uniform(-0.03, 0.03)), float(random.uniform(-0.03, 0.03))),
@@ -173,7 +174,7 @@ def _ellipse(random: np.random.Generator) -> Floats:
     angles = np.linspace(0, 2 * math.pi, 24, endpoint=False)
     radii = random.uniform(0.25, 0.48, 2)
     centre = 0.5 + random.uniform(-0.08, 0.08, 2)
-    return np.float32(centre + radii * np.stack([np.cos(angles), np.sin(angles)], 1))
+    return np.asarray(centre + radii * np.stack([np.cos(angles), np.sin(angles)], 1), np.float32)
 
 
 def _landmark_hull(random: np.random.Generator, face: Face) -> Floats:
@@ -183,7 +184,8 @@ def _landmark_hull(random: np.random.Generator, face: Face) -> Floats:
     centre = points.mean(0)
     spread = centre + (points - centre) * random.uniform(1.3, 1.9, 2)
     around = np.concatenate([spread, spread + random.uniform(-0.08, 0.08, spread.shape)]).astype(np.float32)
-    return np.float32(cv2.convexHull(around)[:, 0])
+    hull: Floats = cv2.convexHull(around)[:, 0]
+    return hull
 
 
 def _soften(random: np.random.Generator, outline: Floats) -> Floats:
@@ -214,7 +216,7 @@ def _placing(box: Box) -> Floats:
     left, top, right, bottom = box
     across, down = (right - left) * _SPAN, (bottom - top) * _SPAN
     x, y = (left + right - across) / 2, (top + bottom - down) / 2
-    return np.float32([[across / _SIDE, 0, x], [0, down / _SIDE, y]])
+    return np.asarray([[across / _SIDE, 0, x], [0, down / _SIDE, y]], np.float32)
 
 
 def _warp(box: Box, blend: Blend, errors: tuple[float, ...]) -> Floats:
@@ -223,7 +225,5 @@ def _warp(box: Box, blend: Blend, errors: tuple[float, ...]) -> Floats:
     x, y = (left + right) / 2, (top + bottom) / 2
     scale_x, scale_y = blend.scale_xy
     shift_x, shift_y = ((share + error) for share, error in zip(blend.shift_xy, errors, strict=True))
-    return np.float32([
-        [scale_x, 0, x * (1 - scale_x) + shift_x * (right - left)],
-        [0, scale_y, y * (1 - scale_y) + shift_y * (bottom - top)],
-    ])  # fmt: skip
+    across, down = x * (1 - scale_x) + shift_x * (right - left), y * (1 - scale_y) + shift_y * (bottom - top)
+    return np.asarray([[scale_x, 0, across], [0, scale_y, down]], np.float32)
