@@ -93,9 +93,8 @@ class _Folder:
         for number, node in enumerate(self.nodes):
             attributes, rank = _attributes(self.onnx, node), len(self.shapes.get(node.input[0], ()))
             statistics = [self.constants.get(name) for name in node.input[1:]]
-            if node.op_type != "BatchNormalization" or attributes.get("training_mode") or rank < 2:
-                left.append(node)
-            elif any(item is None for item in statistics):
+            standing = node.op_type == "BatchNormalization" and not attributes.get("training_mode") and rank > 1
+            if not standing or any(item is None for item in statistics):
                 left.append(node)
             else:
                 gamma, beta, mean, variance = (np.asarray(item, np.float64) for item in statistics)
