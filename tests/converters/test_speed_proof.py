@@ -17,6 +17,9 @@ from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.errors import InvalidInput
 from fakes import bright_means_fake
 
+# Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 
 @pytest.mark.parametrize(
     ("library", "precision", "operator"),
