@@ -29,6 +29,7 @@ from deepfake_edge.benchmarks.real_clips import (
     self_blended,
 )
 from deepfake_edge.data import Face, Floats, Pixels
+from deepfake_edge.errors import DeepfakeEdgeError
 from deepfake_edge.preprocess import crop_batch
 from deepfake_edge.spec import CropSpec
 from deepfake_edge.training import workshop
@@ -144,14 +145,20 @@ class Recipe:
                 self.backbone.save_weights(self.weights)
                 _say(f"step {step}, {spent:.0%}, losses {np.mean(recent, 0).round(3)}, {self._look(judge)}")
                 recent.clear()
+        self.backbone.save_weights(self.weights)
 
     def _look(self, judge: Any) -> str:
         real, fake = (judge.predict(crops, verbose=0)[0][:, 0] for crops in (self.checked, self.checked_fakes))
         medians = f"medians {np.median(real):.2f} {np.median(fake):.2f}"
         return f"held-out crops: AUC {area_under_curve(real, fake):.3f}, {medians}"
 
-    def learn_windows(self, rounds: int = 8, epochs: int = 30) -> None:
-        """Train the LSTM and the last layer on windows of the backbone's features; save the whole model."""
+    def learn_windows(self, rounds: int, epochs: int) -> None:
+        """Train the LSTM and the last layer on windows of the backbone's features; save the whole model.
+
+        Args:
+            rounds: real and fake variations of each clip.
+            epochs: over their windows.
+        """
         self.model.layers[1].layer.set_weights(self.backbone.get_weights())
         windows, labels = [], []
         for clip in self.train:
@@ -205,18 +212,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train", type=Path, nargs="+", required=True, metavar="CLIP", help="real clips")
     parser.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="CLIP", help="of other people")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--minutes", type=float, default=35.0, help="for the backbone (default: 35)")
+    parser.add_argument("--minutes", type=float, default=35.0, help="for the backbone (default: 35; 0: none)")
+    parser.add_argument("--rounds", type=int, default=8, help="real and fake variations of a clip for the LSTM")
+    parser.add_argument("--epochs", type=int, default=30, help="of the LSTM")
     parser.add_argument("--resume", action="store_true", help="start from the backbone in --out")
     parser.add_argument("--seed", type=int, default=20220619)
     given = parser.parse_args(arguments)
-    given.out.mkdir(parents=True, exist_ok=True)
-    train, held = ([read_clip(path, FPS) for path in paths] for paths in (given.train, given.held_out))
-    recipe = Recipe(train, held, given.out, given.seed)
-    if given.resume:
-        recipe.backbone.load_weights(recipe.weights)
-    recipe.learn_crops(given.minutes)
-    recipe.learn_windows()
-    recipe.judge_held_out()
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        train, held = ([read_clip(path, FPS) for path in paths] for paths in (given.train, given.held_out))
+        recipe = Recipe(train, held, given.out, given.seed)
+        if given.resume:
+            recipe.backbone.load_weights(recipe.weights)
+        if given.minutes > 0:
+            recipe.learn_crops(given.minutes)
+        recipe.learn_windows(given.rounds, given.epochs)
+        recipe.judge_held_out()
+    except (DeepfakeEdgeError, OSError) as error:
+        parser.exit(1, f"{type(error).__name__}: {error}\n")
     return 0
 
 
