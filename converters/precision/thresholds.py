@@ -49,7 +49,8 @@ def entropy(counts: Counts) -> int:
     if whole <= _LEVELS or not values.any():
         return whole
     candidates = [*range(_LEVELS, whole, _STRIDE), whole]
-    return min(candidates, key=lambda bins: _divergence(values, bins))
+    divergences = [_divergence(values, bins) for bins in candidates]
+    return candidates[divergences.index(min(divergences))]
 
 
 def _divergence(values: NDArray[np.float64], bins: int) -> float:
