@@ -62,6 +62,15 @@ def model(keras, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def bundle(model):
+    _, source = model
+    path = source.with_suffix(".dfe")
+    options = [part for value in EXPECTS for part in ("--spec", value)]
+    assert main(["-q", "convert", str(source), "-o", str(path), *options]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
 def picture():
     from deepfake_edge.training.face_crops import photograph
 
@@ -72,11 +81,9 @@ def brightening(picture: np.ndarray) -> list[np.ndarray]:
     return [cv2.convertScaleAbs(picture, alpha=0.5 + 0.06 * index) for index in range(20)]
 
 
-def test_the_verdict_of_a_folder_of_frames_is_keras_own(capsys, model, picture, tmp_path):
-    built, source = model
-    bundle, frames = tmp_path / "model.dfe", tmp_path / "frames"
-    options = [part for value in EXPECTS for part in ("--spec", value)]
-    assert main(["-q", "convert", str(source), "-o", str(bundle), *options]) == 0
+def test_the_verdict_of_a_folder_of_frames_is_keras_own(capsys, model, bundle, picture, tmp_path):
+    built, _ = model
+    frames = tmp_path / "frames"
     frames.mkdir()
     pictures = brightening(picture[100:400, 120:420])
     for index, frame in enumerate(pictures):
@@ -104,11 +111,8 @@ def keras_scores(built, pictures: list[np.ndarray]) -> list[float]:
     return built.predict(windows, verbose=0)[:, 1].tolist()
 
 
-def test_a_real_face_is_found_followed_and_judged(capsys, model, picture, tmp_path):
-    _, source = model
-    bundle, clip = tmp_path / "model.dfe", tmp_path / "clip.mp4"
-    options = [part for value in EXPECTS for part in ("--spec", value)]
-    assert main(["-q", "convert", str(source), "-o", str(bundle), *options]) == 0
+def test_a_real_face_is_found_followed_and_judged(capsys, bundle, picture, tmp_path):
+    clip = tmp_path / "clip.mp4"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"mp4v"), 25.0, (512, 600))
     for index in range(50):
         shift = np.float32([[1, 0, 20 * np.sin(index / 8)], [0, 1, 10 * np.cos(index / 8)]])

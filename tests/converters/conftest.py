@@ -56,6 +56,12 @@ def clip_crops() -> Any:
 
 
 @pytest.fixture(scope="session")
+def few_windows(clip_crops) -> Any:
+    """All crops, and windows enough to see a difference: Keras takes most of a test's time for each."""
+    return replace(clip_crops, windows=clip_crops.windows[::5])
+
+
+@pytest.fixture(scope="session")
 def frame_crops() -> Any:
     return make_crops(PER_FRAME.crop, PER_FRAME.clip, None)
 

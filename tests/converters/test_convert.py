@@ -47,11 +47,18 @@ def meso4(keras, tmp_path_factory):
     return folder
 
 
-def test_a_bundle_comes_out_and_replays(saved, options, tmp_path):
+@pytest.fixture(scope="module")
+def converted(saved, options, tmp_path_factory):
+    """The report on a clip model, and what was said meanwhile."""
     said: list[str] = []
-    report = convert(saved, tmp_path / "m.dfe", replace(options, progress=said.append))
+    output = tmp_path_factory.mktemp("converted") / "m.dfe"
+    return convert(saved, output, replace(options, progress=said.append)), said
+
+
+def test_a_bundle_comes_out_and_replays(saved, converted):
+    report, said = converted
     bundle = read_bundle(report.path)
-    assert report.sha256 == bundle.sha256 == hashlib.sha256((tmp_path / "m.dfe").read_bytes()).hexdigest()
+    assert report.sha256 == bundle.sha256 == hashlib.sha256(report.path.read_bytes()).hexdigest()
     assert bundle.name == "clip"
     assert bundle.provenance["source_sha256"] == hashlib.sha256(saved.read_bytes()).hexdigest()
     assert bundle.variants["fp32"].parity == report.parity
@@ -72,23 +79,6 @@ def test_values_that_nobody_gave_are_all_named(saved, tmp_path):
     named = {reason.partition(" ")[0] for reason in caught.value.reasons}
     assert named == {"margin", "resize", "channel_order", "mean", "scale", "sample_fps", "classes"}
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        ({"frames": "9"}, "frames: 9 was given, the model itself has 5"),
-        ({"size_px": "64"}, "size_px"),
-        ({"colour": "rgb"}, "colour: unknown"),
-        ({"margin": "wide", "stride": "x"}, "margin.*stride"),
-        ({"scale": "1/0"}, "scale"),
-        ({"classes": "fake"}, "classes"),
-        ({"resize": "cubic"}, "resize"),
-    ],
-)
-def test_wrong_values_are_refused(saved, options, tmp_path, overrides, words):
-    with pytest.raises(InvalidInput, match=words):
-        convert(saved, tmp_path / "m.dfe", replace(options, overrides={**options.overrides, **overrides}))
 
 
 @pytest.mark.parametrize("part", ["backbone", "head"])
@@ -116,22 +106,21 @@ def test_a_sabotaged_network_is_refused_and_nothing_is_written(part, saved, opti
     assert [item.name for item in tmp_path.iterdir()] == ["m.dfe"]
 
 
-def test_two_processes_write_the_same_bytes(saved, options, tmp_path):
+def test_two_processes_write_the_same_bytes(saved, converted, options, tmp_path):
     script = (
         "import sys, pathlib\n"
         "from deepfake_edge.converters import ConvertOptions, convert\n"
         "convert(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), ConvertOptions(overrides=eval(sys.argv[3])))\n"
     )
-    digests = set()
-    for seed in ("1", "2"):
-        output = tmp_path / f"{seed}.dfe"
-        command = [sys.executable, "-c", script, str(saved), str(output), repr(options.overrides)]
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        digests.add(hashlib.sha256(output.read_bytes()).hexdigest())
-    assert len(digests) == 1
+    output = tmp_path / "m.dfe"
+    command = [sys.executable, "-c", script, str(saved), str(output), repr(options.overrides)]
+    # Hashes of texts differ from those of this process, whose seed is another.
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert hashlib.sha256(output.read_bytes()).hexdigest() == converted[0].sha256
 
 
 def test_importing_the_converter_loads_no_tensorflow(tmp_path):
@@ -181,6 +170,10 @@ def test_mesonets_own_weights(name, data_dir, tmp_path, keras):
     source = data_dir / "models" / "mesonet" / f"{name}.h5"
     report = convert(source, tmp_path / "m.dfe", ConvertOptions(family="meso4"))
     assert report.parity["outputs_max_diff"] < 1e-5
+
+
+def test_mesonets_own_weights_say_neither_family_nor_size(data_dir, tmp_path, keras):
+    source = data_dir / "models" / "mesonet" / "Meso4_DF.h5"
     with pytest.raises(ConversionError, match=r"--family NAME, one of .*meso4"):
         convert(source, tmp_path / "n.dfe")
     with pytest.raises(ConversionError) as caught:

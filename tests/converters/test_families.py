@@ -81,7 +81,14 @@ def test_every_family_is_tested():
     assert all(family.name == family.spec.family == name for name, family in FAMILIES.items())
 
 
-@pytest.mark.parametrize(("name", "sizes"), [(name, sizes) for name, both in SMALL.items() for sizes in both])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        pytest.param(name, sizes, marks=pytest.mark.slow if name in DEEP and again else ())
+        for name, both in SMALL.items()
+        for again, sizes in enumerate(both)
+    ],
+)
 def test_a_family_is_recognised_at_any_size(keras, name, sizes):
     model = FAMILIES[name].build(**sizes)
     assert recognise(model) == (FAMILIES[name], sizes)
@@ -112,7 +119,7 @@ def test_the_same_seed_gives_the_same_weights(seeded):
     assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
 
 
-@pytest.mark.parametrize("rnn", ["lstm", "bilstm", "gru", "bigru"])
+@pytest.mark.parametrize("rnn", ["lstm", "bilstm", "gru", pytest.param("bigru", marks=pytest.mark.slow)])
 def test_xception_conv_rnn_has_four_recurrences_and_scores_of_frames(keras, rnn):
     sizes = {"frames": 3, "size_px": 71, "units": 4, "rnn": rnn, "frame_scores": 1}
     family = FAMILIES["xception-conv-rnn"]
@@ -122,6 +129,7 @@ def test_xception_conv_rnn_has_four_recurrences_and_scores_of_frames(keras, rnn)
     assert (clip, frames) == ((None, 2), (None, 3, 2))
 
 
+@pytest.mark.slow
 def test_the_score_of_a_frame_is_its_own(seeded):
     given = seeded("xception-conv-rnn")
     clip = given.values[[0, 31, 63]]

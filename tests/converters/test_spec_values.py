@@ -6,6 +6,7 @@ import pytest
 
 from deepfake_edge.converters.findings import Findings
 from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
+from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.families import FAMILIES
 
 MEASURED = {"size_px": 32, "frames": 5, "activation": "softmax"}
@@ -19,6 +20,23 @@ RAW = {"mean": [0.0] * 3, "scale": [1.0] * 3, "words": "the model: its rescaling
 def settled(found, **changes):
     given = {key: value for key, value in {**GIVEN, **changes}.items() if value is not None}
     return settle(None, found, parse_overrides(given))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"frames": "9"}, "frames: 9 was given, the model itself has 5"),
+        ({"size_px": "64"}, "size_px"),
+        ({"colour": "rgb"}, "colour: unknown"),
+        ({"margin": "wide", "stride": "x"}, "margin.*stride"),
+        ({"scale": "1/0"}, "scale"),
+        ({"classes": "fake"}, "classes"),
+        ({"resize": "cubic"}, "resize"),
+    ],
+)
+def test_wrong_values_are_refused(changes, words):
+    with pytest.raises(InvalidInput, match=words):
+        settled(Findings(MEASURED, None, "none"), **changes)
 
 
 def test_nothing_is_doubted_where_all_is_plain():
