@@ -19,10 +19,10 @@ from deepfake_edge.training import workshop
 _LEAST_OPSET, _OPSET = 13, 17
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # What makes one number of a whole map.
-_POOLS = frozenset({"GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "ReduceL1", "ReduceL2", "ReduceMax",
+POOLS = frozenset({"GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "ReduceL1", "ReduceL2", "ReduceMax",
                     "ReduceMean", "ReduceMin", "ReduceSum"})  # fmt: skip
 # What a classifier no longer has behind it.
-_TRUNK = _POOLS | {"AveragePool", "Conv", "ConvTranspose", "LayerNormalization", "MaxPool"}
+_TRUNK = POOLS | {"AveragePool", "Conv", "ConvTranspose", "LayerNormalization", "MaxPool"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,10 @@ class Graph:
     @cached_property
     def floats(self) -> frozenset[str]:
         """Values that are float32, the weights among them."""
-        kind = workshop.onnx().TensorProto.FLOAT
+        return self.of_type(workshop.onnx().TensorProto.FLOAT)
+
+    def of_type(self, kind: int) -> frozenset[str]:
+        """Values of one of ONNX's element types."""
         typed = {name for name, item in self.initializers.items() if item.data_type == kind}
         return frozenset(typed | {item.name for item in self._values if item.type.tensor_type.elem_type == kind})
 
@@ -159,7 +162,7 @@ class Graph:
             taken = self.activations(node)
             if taken and pooled.issuperset(taken):
                 found.add(node.name)
-            if node.name in found or node.op_type in _POOLS:
+            if node.name in found or node.op_type in POOLS:
                 pooled.update(node.output)
         before_trunk: set[str] = set()
         for node in reversed(self.nodes):
