@@ -15,6 +15,7 @@ from deepfake_edge.choices import PathLike, choose_finder, choose_runtime, open_
 from deepfake_edge.data import Frame, Score, Verdict
 from deepfake_edge.ensemble import Ensemble, load_ensemble
 from deepfake_edge.errors import InvalidInput
+from deepfake_edge.optional import require
 from deepfake_edge.pipeline import Pipeline
 from deepfake_edge.protocols import FaceFinder, Viewer
 from deepfake_edge.recipe import recipe_of
@@ -66,7 +67,8 @@ class Detector:
             runtime: `auto`, `openvino` or `onnxruntime`.
             precision: `fp32`, `fp16` or `int8`, which every bundle must have, or `bf16`: fp32 computed in bfloat16;
                 None takes the first each has of fp32, fp16, int8.
-            threads: CPU threads for one call of a network; None takes one a physical core.
+            threads: CPU threads for one call of a network, and for OpenCV, which reads this number for the whole
+                process; None takes one a physical core for a network, and leaves OpenCV as it is.
         Raises:
             BundleError: a bundle or ensemble file is absent, damaged or foreign.
             InvalidInput: an argument names something that does not exist, or that this CPU cannot do.
@@ -76,6 +78,8 @@ class Detector:
         """
         if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS):
             raise InvalidInput(f"threads: wanted a whole number from 1 to {_MAX_THREADS}, got {threads!r}")
+        if threads is not None:
+            require("cv2").setNumThreads(threads)
         recipe = recipe_of(model, weights)
         self.runtime, network = choose_runtime(runtime, threads, precision)
         self.finder, self._make_finder = choose_finder(faces)

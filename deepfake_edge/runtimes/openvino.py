@@ -62,7 +62,8 @@ class OpenVinoNetwork:
             self._model = frontend.convert(frontend.load(io.BytesIO(graph)))
             self.inputs = _tensors(self._model.inputs, input_names(graph, name))
             self.outputs = _tensors(self._model.outputs, output_names(graph, name))
-            if any(not item.shape or item.shape[0] is not None for item in (*self.inputs, *self.outputs)):
+            ports = (*self.inputs, *self.outputs)
+            if not self.inputs or any(not item.shape or item.shape[0] is not None for item in ports):
                 raise ValueError("wanted axis 0 of every input and output to be a batch of any size")
             self._request(1)
         except Exception as error:
