@@ -76,7 +76,7 @@ class _Workshop:
         return observe_once(self.prepared, crops.crops, self.trial.draft.spec.crop, windows, self.progress)
 
     def fp16(self) -> None:
-        wide = overflowing(self.prepared, self.observed.largest)
+        wide = overflowing(self.observed.largest, self.prepared)
         every = {layer.name for layer in self.layers}
 
         def build(lowered: Collection[str]) -> bytes:
