@@ -48,9 +48,8 @@ def entropy(counts: Counts) -> int:
         values[0] = values[1]
     if whole <= _LEVELS or not values.any():
         return whole
-    candidates = [*range(_LEVELS, whole, _STRIDE), whole]
-    divergences = [_divergence(values, bins) for bins in candidates]
-    return candidates[divergences.index(min(divergences))]
+    candidates: list[int] = [*range(_LEVELS, whole, _STRIDE), whole]
+    return min(candidates, key=lambda bins: _divergence(values, bins))
 
 
 def _divergence(values: NDArray[np.float64], bins: int) -> float:

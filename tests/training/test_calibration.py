@@ -92,6 +92,16 @@ def test_many_pictures_are_enough_and_no_more_than_needed(tmp_path):
     assert [warning for warning in split.warnings if "wanted" in warning] == []
 
 
+def test_clips_and_pictures_share_what_calibrates(tmp_path):
+    for place, name in enumerate("abc"):
+        film(tmp_path / f"{name}.mp4", brighter=place)
+    split = make_split(CROP, PER_FRAME, pictures(tmp_path, 700))
+    flat = sum(crop.std(axis=(0, 1)).max() < 25 for crop in split.calibration.crops)
+    assert len(split.calibration.crops) == 512
+    assert 150 < flat < 450
+    assert not shared(split)
+
+
 def test_the_same_folder_gives_the_same_crops(tmp_path, clip):
     folder = pictures(tmp_path / "p", 30)
     (folder / "clip.mp4").write_bytes(clip.read_bytes())
@@ -153,7 +163,7 @@ def test_clips_that_show_no_face_are_named_and_cost_the_others_nothing(tmp_path)
     assert any("cannot be read: d.mp4" in warning for warning in split.warnings)
 
 
-def test_a_fused_network_calibrates_on_clips_that_follow_each_other(tmp_path, clip):
+def test_a_fused_network_calibrates_on_clips_that_follow_each_other(clip):
     split = make_split(CROP, CLIPS, clip, fused=True)
     whole = [crop.tobytes() for crop in clip_crops(clip, CROP, CLIPS, Bright(), 1000)]
     assert split.calibration.windows.shape[1] == CLIPS.frames
@@ -161,6 +171,22 @@ def test_a_fused_network_calibrates_on_clips_that_follow_each_other(tmp_path, cl
         places = [whole.index(crop.tobytes()) for crop in split.calibration.crops[window]]
         assert places == list(range(places[0], places[0] + CLIPS.frames))
     assert not shared(split)
+
+
+def test_a_fused_network_parts_three_clips_by_file(tmp_path):
+    for place, name in enumerate("abc"):
+        film(tmp_path / f"{name}.mp4", brighter=place)
+    split = make_split(CROP, CLIPS, pictures(tmp_path, 2), fused=True)
+    whole = [
+        [crop.tobytes() for crop in clip_crops(tmp_path / name, CROP, CLIPS, Bright(), 1000)]
+        for name in ("a.mp4", "b.mp4")
+    ]
+    assert split.calibration.windows.shape == (40, CLIPS.frames)
+    for window in split.calibration.windows:
+        crops = [crop.tobytes() for crop in split.calibration.crops[window]]
+        (places,) = ([clip.index(crop) for crop in crops] for clip in whole if crops[0] in clip)
+        assert places == list(range(places[0], places[0] + CLIPS.frames))
+    assert "2 pictures are left out: this network takes clips" in split.warnings
     with pytest.raises(InvalidInput, match="this network takes clips"):
         make_split(CROP, CLIPS, pictures(tmp_path / "p", 9), fused=True)
 
