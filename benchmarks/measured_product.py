@@ -19,9 +19,10 @@ _CHANNELS, _MAP = 512, 48
 # One product after another, so that taking float32 in and giving it out is a small part.
 _DEPTH = 4
 _OPSET = 17
+# What goes in, a batch of one, and the weights.
 _SHAPES = {
-    "MatMul": ((_SIDE, _SIDE), (_SIDE, _SIDE)),
-    "MatMulInteger": ((_SIDE, _SIDE), (_SIDE, _SIDE)),
+    "MatMul": ((1, _SIDE, _SIDE), (_SIDE, _SIDE)),
+    "MatMulInteger": ((1, _SIDE, _SIDE), (_SIDE, _SIDE)),
     "Conv": ((1, _CHANNELS, _MAP, _MAP), (_CHANNELS, _CHANNELS, 1, 1)),
 }
 
@@ -40,12 +41,12 @@ def product(library: str, precision: str, operator: str, seconds: float) -> dict
     given, weights = _SHAPES[operator]
     depth = 1 if library == "numpy" or operator == "MatMulInteger" else _DEPTH
     operations = 2 * depth * np.prod(given, dtype=np.int64) * weights[0]
-    call = _numpy(given) if library == "numpy" else _graph(library, precision, operator, depth)
+    call = _numpy() if library == "numpy" else _graph(library, precision, operator, depth)
     return {"times_ms": times_ms(call, seconds), "operations": int(operations)}
 
 
-def _numpy(shape: tuple[int, ...]) -> Callable[[], object]:
-    matrix = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+def _numpy() -> Callable[[], object]:
+    matrix = np.random.default_rng(0).standard_normal((_SIDE, _SIDE), dtype=np.float32)
     out = np.empty_like(matrix)
     return lambda: np.matmul(matrix, matrix, out=out)
 
@@ -63,7 +64,7 @@ def _graph(library: str, precision: str, operator: str, depth: int) -> Callable[
 
 
 def _chain(operator: str, depth: int, *, quantised: bool) -> bytes:
-    """`depth` products one after another, x0 -> x1 -> ...; weights are constants."""
+    """`depth` products one after another, x0 -> x1 -> ..., of any batch; weights are constants."""
     onnx = workshop.onnx()
     helper, tensor = onnx.helper, onnx.numpy_helper.from_array
     shape, weights = _SHAPES[operator]
@@ -84,7 +85,8 @@ def _chain(operator: str, depth: int, *, quantised: bool) -> bytes:
         nodes.append(helper.make_node(operator, [source, weight], [f"x{place + 1}"]))
     types = (onnx.TensorProto.UINT8, onnx.TensorProto.INT32) if integers else (onnx.TensorProto.FLOAT,) * 2
     ports = [
-        helper.make_tensor_value_info(name, kind, shape) for name, kind in zip(("x0", f"x{depth}"), types, strict=True)
+        helper.make_tensor_value_info(name, kind, ("n", *shape[1:]))
+        for name, kind in zip(("x0", f"x{depth}"), types, strict=True)
     ]
     graph = helper.make_graph(nodes, "chain", ports[:1], ports[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
