@@ -18,7 +18,7 @@ _MOVES: Mapping[str, Callable[..., Any]] = {
     "Squeeze": lambda values, axes=None: np.squeeze(values, None if axes is None else tuple(axes)),
     "Unsqueeze": lambda values, axes: np.expand_dims(values, tuple(axes)),
 }
-_FACTORS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+_FACTORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "Add": np.add,
     "Div": np.divide,
     "Mul": np.multiply,
@@ -66,14 +66,14 @@ class _Folder:
         """Do what only moves constants' values about."""
         left = []
         for node in self.nodes:
-            known = [self.constants.get(name) for name in node.input]
+            known: list[Any] = [self.constants.get(name) for name in node.input]
             attributes = _attributes(self.onnx, node)
             if any(item is None for item in known) or not known:
                 left.append(node)
             elif node.op_type in _MOVES and not attributes.get("allowzero"):
                 self.constants[node.output[0]] = _MOVES[node.op_type](*known)
             elif node.op_type == "Transpose":
-                self.constants[node.output[0]] = np.ascontiguousarray(known[0].transpose(attributes.get("perm")))
+                self.constants[node.output[0]] = np.ascontiguousarray(np.transpose(known[0], attributes.get("perm")))
             else:
                 left.append(node)
         self.nodes = left
@@ -131,7 +131,7 @@ class _Folder:
             return False
         if reader.op_type in ("Mul", "Div"):
             along = [-1 if number == axis else 1 for number in range(rank)]
-            weights = _FACTORS[reader.op_type](weights, values.reshape(along))
+            weights = np.asarray(_FACTORS[reader.op_type](weights, values.reshape(along)), np.float64)
         names = [f"folding:{node.output[0]}:{reader.output[0]}:{what}" for what in ("weights", "bias")]
         with np.errstate(over="ignore"):
             folded = [weights.astype(np.float32), _FACTORS[reader.op_type](np.asarray(bias), values).astype(np.float32)]

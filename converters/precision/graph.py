@@ -195,15 +195,15 @@ class Graph:
 
     def is_depthwise(self, node: Any) -> bool:
         """Whether each channel of a convolution reads one channel only."""
-        return attribute(node, "group", 1) > 1 and self.shapes[node.input[1]][1] == 1
+        return bool(attribute(node, "group", 1) > 1) and self.shapes[node.input[1]][1] == 1
 
     def multiply_adds(self, node: Any) -> int:
         """Of one item of the batch, for a node that `has_weights`."""
         weights = self.shapes[node.input[1]]
         counted = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
         places = math.prod(axis or 1 for axis in self.shapes.get(counted, ())[1:])
-        each = math.prod(axis or 1 for axis in weights) // (weights[self.output_axis(node)] or 1)
-        return places * (math.prod(weights[1:]) if node.op_type == "ConvTranspose" else each)  # type: ignore[arg-type]
+        outer = 0 if node.op_type == "ConvTranspose" else self.output_axis(node)
+        return places * math.prod(length or 1 for axis, length in enumerate(weights) if axis != outer)
 
     def constant(self, name: str) -> Floats:
         """The values of a weight."""
@@ -238,7 +238,7 @@ def _refuse_lowered(model: Any) -> None:
 
 
 def _opset(model: Any) -> int:
-    return max(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+    return max(int(item.version) for item in model.opset_import if item.domain in ("", "ai.onnx"))
 
 
 def _inferred(model: Any) -> Any:
