@@ -60,7 +60,7 @@ class Observed:
         """What to keep of each tensor.
 
         Args:
-            method: `minmax`, `percentile` (99.99 % of the magnitudes) or `entropy`; see `thresholds`.
+            method: `minmax`, `percentile` (99.99 % of the magnitudes), `entropy` or `mse`; see `thresholds`.
         Raises:
             InvalidInput: there is no such method.
         """

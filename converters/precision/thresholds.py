@@ -67,6 +67,23 @@ def _divergence(values: NDArray[np.float64], bins: int) -> float:
     return float((wanted * np.log(wanted / given[held])).sum())
 
 
+def mse(counts: Counts) -> int:
+    """The number of bins whose 8-bit form has the least mean squared error.
+
+    What is kept is off by a step's width over the root of 12 (Widrow, "Statistical Analysis of Amplitude-Quantized
+    Sampled-Data Systems", 1961), what lies beyond by its distance from the last level. Every 16th candidate is tried.
+    """
+    whole = minmax(counts)
+    places = np.arange(whole) + 0.5
+    values = counts[:whole].astype(np.float64)
+    # Sums over all bins from each on: of the values, of their places, of the squares of these.
+    beyond = [np.append(np.cumsum((values * places**power)[::-1])[::-1], 0.0) for power in range(3)]
+    candidates = np.array([*range(_STRIDE, whole, _STRIDE), whole])
+    clipped = beyond[2] - 2 * np.arange(whole + 1) * beyond[1] + np.arange(whole + 1) ** 2 * beyond[0]
+    rounded = (values.sum() - beyond[0][candidates]) * (candidates / (_LEVELS - 1)) ** 2 / 12
+    return int(candidates[np.argmin(rounded + clipped[candidates])])
+
+
 METHODS: Mapping[str, Callable[[Counts], int]] = MappingProxyType(
-    {"minmax": minmax, "percentile": percentile, "entropy": entropy}
+    {"minmax": minmax, "percentile": percentile, "entropy": entropy, "mse": mse}
 )

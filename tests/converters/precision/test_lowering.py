@@ -90,7 +90,7 @@ def test_every_variant_carries_its_own_proof(easy):
     assert int8.parity["outputs_mean_diff"] <= 0.06
     assert int8.parity["rank_agreement"] > 0.9
     assert (len(int8.layers["int8"]), int8.layers["fp32"]) == (3, [])
-    assert int8.layers["calibration"]["ranges_by"] in ("minmax", "percentile", "entropy")
+    assert int8.layers["calibration"]["ranges_by"] in ("minmax", "percentile", "entropy", "mse")
     # A quarter of the bytes, and not the float32 weights beside them.
     assert len(int8.backbone or b"") < 0.75 * len(bundle.variants["fp32"].backbone or b"")
 

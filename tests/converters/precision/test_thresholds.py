@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepfake_edge.converters.precision.ranges import BINS
-from deepfake_edge.converters.precision.thresholds import entropy, minmax, percentile
+from deepfake_edge.converters.precision.thresholds import entropy, minmax, mse, percentile
 
 
 def histogram(values, reach=None):
@@ -85,3 +85,23 @@ def test_entropy_is_the_formula(gaussian):
     others = [128, 512, 1024, 2048, BINS]
     assert all(divergence(chosen) <= divergence(bins) + 1e-9 for bins in others)
     assert divergence(chosen) < divergence(BINS)
+
+
+def test_mse_finds_what_quantising_with_every_threshold_finds(gaussian):
+    values = np.concatenate([gaussian[:200_000], np.array([40.0])])
+    counts = histogram(values)
+    step = 40.0 / BINS
+
+    def error(bins: int) -> float:
+        scale = bins * step / 127
+        return float(((np.clip(np.round(values / scale), -127, 127) * scale - values) ** 2).mean())
+
+    best = min(range(64, BINS + 1, 16), key=error)
+    assert error(mse(counts)) <= 1.02 * error(best)
+    assert minmax(counts) == BINS
+
+
+def test_mse_keeps_a_value_that_is_all_there_is():
+    counts = np.zeros(BINS, np.int64)
+    counts[-1] = 5
+    assert mse(counts) == BINS
