@@ -189,7 +189,7 @@ def _best_runtime(bf16: bool) -> Choice:
         return Choice("openvino", "auto: bf16 is computed by it alone")
     if precisions_of("openvino"):
         return Choice("openvino", "auto: it is installed")
-    return Choice("onnxruntime", "auto: OpenVINO, often faster, is not installed")
+    return Choice("onnxruntime", "auto: there is no OpenVINO, often faster, on this machine")
 
 
 def _openvino(threads: int | None, bf16: bool) -> NetworkFactory:

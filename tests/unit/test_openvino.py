@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 
 from deepfake_edge import choices
-from deepfake_edge.errors import BundleError, InferenceError, InvalidInput
+from deepfake_edge.errors import BundleError, InferenceError, InvalidInput, MissingDependency
 from deepfake_edge.runtimes import openvino
 from deepfake_edge.runtimes.openvino import OpenVinoNetwork
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
@@ -141,6 +141,17 @@ def test_threads_are_checked(threads):
 def test_auto_takes_it_where_it_is_installed():
     assert str(choices.choose_runtime("auto", None)[0]) == "openvino (auto: it is installed)"
     assert choices.precisions_of("onnxruntime") == ("fp32", "fp16", "int8")
+
+
+def test_where_it_is_not_installed_auto_takes_onnx_runtime_and_bf16_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    openvino._core.cache_clear()
+    assert choices.choose_runtime("auto", None)[0].name == "onnxruntime"
+    assert choices.precisions_of("openvino") == ()
+    with pytest.raises(MissingDependency, match=r"pip install 'deepfake-edge\[openvino\]'"):
+        choices.choose_runtime("auto", None, "bf16")
+    with pytest.raises(MissingDependency, match="openvino is not installed"):
+        OpenVinoNetwork(brightness_graph("features", None), name="x")
 
 
 def test_bfloat16_is_not_for_onnx_runtime():
