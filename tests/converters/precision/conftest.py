@@ -97,6 +97,22 @@ def pooled_residual(net: Net) -> bytes:
     return net.bytes()
 
 
+def shared_branch(net: Net) -> bytes:
+    """A sum of two convolutions, of which others read the one, then the other."""
+    net.add("Relu", "r0", net.conv("a", "crops", (8, 3, 3, 3)))
+    for number, order in enumerate((("left", "right"), ("right", "left"))):
+        left, right, total = (f"{name}{number}" for name in ("left", "right", "sum"))
+        net.conv(left, "r0", (8, 8, 1, 1))
+        net.conv(right, "r0", (8, 8, 3, 3))
+        net.add("Add", total, *(f"{name}{number}" for name in order))
+        net.conv(f"on{number}", (right, left)[number], (8, 8, 1, 1))
+        net.add("Concat", f"both{number}", total, f"on{number}", axis=1)
+    net.add("Concat", "all", "both0", "both1", axis=1)
+    net.conv("e", "all", (6, 32, 1, 1))
+    net.ending("e", 6)
+    return net.bytes()
+
+
 def concat(net: Net) -> bytes:
     net.add("Relu", "r0", net.conv("a", "crops", (4, 3, 3, 3)))
     net.add("Relu", "r1", net.conv("b", "r0", (4, 2, 3, 3), group=2))
@@ -140,9 +156,8 @@ def over_time(net: Net) -> bytes:
     return net.bytes(shape=(None, 3, 4, SIDE, SIDE))
 
 
-NETS: dict[str, Callable[[Net], bytes]] = {
-    item.__name__: item for item in (plain, residual, pooled_residual, concat, transposed, tokens, over_time)
-}
+_ALL = (plain, residual, pooled_residual, shared_branch, concat, transposed, tokens, over_time)
+NETS: dict[str, Callable[[Net], bytes]] = {item.__name__: item for item in _ALL}
 
 
 @pytest.fixture(scope="session")

@@ -42,9 +42,11 @@ def test_normalisation_and_factors_are_folded(new_net, run):
     net.add("Conv", "b", "r", net.weight("b.w", net.random.standard_normal((6, 4, 1, 1))))
     net.add("Mul", "m", net.weight("factors", net.random.uniform(0.5, 2, (6, 1, 1))), "b")
     net.add("Sub", "s", "m", net.weight("offset", np.float64(0.25).reshape(())))
-    net.ending("s", 6)
+    # What a convolution is taken from is not folded.
+    net.add("Sub", "t", net.weight("whole", np.float64(1.5).reshape(())), "s")
+    net.ending("t", 6)
     made = same(net.bytes(), run)
-    assert operators(made) == {"Conv": 2, "Relu": 1, "GlobalAveragePool": 1, "Flatten": 1, "MatMul": 1}
+    assert operators(made) == {"Conv": 2, "Relu": 1, "Sub": 1, "GlobalAveragePool": 1, "Flatten": 1, "MatMul": 1}
 
 
 def test_a_standing_normalisation_becomes_a_factor_and_a_summand(new_net, run):
