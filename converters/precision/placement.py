@@ -28,7 +28,7 @@ def symmetric_places(view: Graph, layers: Collection[str], sources: Mapping[str,
         layers: names of the nodes that are computed in int8.
         sources: for values that have no range of their own, whose they have.
     """
-    plan = _Plan(view, layers, sources)
+    plan = _Plan(view, sources)
     for node in view.nodes:
         if node.name in layers:
             plan.want(node, 0)
@@ -49,7 +49,7 @@ def unsigned_places(view: Graph, layers: Collection[str], sources: Mapping[str, 
         layers: names of the nodes that are computed in int8.
         sources: for values that have no range of their own, whose they have.
     """
-    plan = _Plan(view, layers, sources)
+    plan = _Plan(view, sources)
     quantised: set[str] = set()
     weighted = {node.name for node in view.nodes if view.has_weights(node)}
     for node in view.nodes:
@@ -70,16 +70,12 @@ def unsigned_places(view: Graph, layers: Collection[str], sources: Mapping[str, 
 @dataclass(slots=True)
 class _Plan:
     view: Graph
-    layers: Collection[str]
     sources: Mapping[str, str]
     found: dict[Input, str] = field(default_factory=dict)
 
     def want(self, node: Any, place: int) -> None:
         """Read an input in int8, and what it was only moved from as well, with the same range."""
-        name = node.input[place]
-        self._want(node, place, self.sources.get(name, name))
-
-    def _want(self, node: Any, place: int, source: str) -> None:
+        source = self.sources.get(node.input[place], node.input[place])
         stack = [(node, place)]
         while stack:
             reader, number = stack.pop()
@@ -88,7 +84,8 @@ class _Plan:
             self.found[reader.name, number] = source
             maker = self.view.producers.get(reader.input[number])
             if maker is not None and maker.op_type in _MOVES:
-                stack += [(maker, at) for at, name in enumerate(maker.input) if name in self.view.activations(maker)]
+                moved = self.view.activations(maker)
+                stack += [(maker, at) for at, name in enumerate(maker.input) if name in moved]
 
 
 def _free_branch(view: Graph, node: Any, layers: Collection[str]) -> int | None:
