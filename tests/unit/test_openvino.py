@@ -18,8 +18,9 @@ from deepfake_edge.runtimes.openvino import OpenVinoNetwork
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from fakes import SIZE_PX, brightness_graph, mean_head, serialise
 
-pytest.importorskip("openvino", reason="OpenVINO is not installed")
-needs_bf16 = pytest.mark.skipif(not openvino.has_bf16(), reason="this CPU has no bfloat16")
+# Not importorskip: whoever imports it without more ado lets it call home.
+pytestmark = pytest.mark.skipif(not choices.precisions_of("openvino"), reason="OpenVINO is not installed")
+needs_bf16 = pytest.mark.skipif("bf16" not in choices.precisions_of("openvino"), reason="this CPU has no bfloat16")
 IR = b'<?xml version="1.0"?><net name="x" version="11"><layers/><edges/></net>'
 
 
