@@ -16,7 +16,7 @@ from deepfake_edge.spec import ModelSpec
 from deepfake_edge.tables import printable, table
 
 _NAMED_LAYERS = 12
-_PRICE = ("loss_alone", "multiply_adds", "time")
+_PRICE = ("loss_alone", "multiply_adds")
 
 
 def add_parser(commands: Any) -> None:
@@ -93,7 +93,7 @@ def _layers(layers: Mapping[str, Any]) -> Iterator[str]:
     for kind, value in layers.items():
         if kind == "put_back":
             rows = [(", ".join(group["layers"]), *(str(group[key]) for key in _PRICE)) for group in value]
-            yield table(rows, ("  put back to float32, in this order", "loss alone", "share of work", "time then"))
+            yield table(rows, ("  put back to float32, in this order", "loss alone", "share of work"))
         elif isinstance(value, dict):
             yield table([(f"  {key}", _plain(item)) for key, item in value.items()])
         elif isinstance(value, list) and len(value) > _NAMED_LAYERS:
