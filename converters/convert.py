@@ -26,6 +26,7 @@ from deepfake_edge.converters.intake import take
 from deepfake_edge.converters.options import ConvertOptions, check_output, check_precisions, model_name
 from deepfake_edge.converters.precision.candidates import Trial
 from deepfake_edge.converters.precision.made import Made
+from deepfake_edge.converters.precision.variants import make_variants
 from deepfake_edge.converters.reference import Reference
 from deepfake_edge.converters.sandbox import Sandbox, one_line
 from deepfake_edge.converters.spec_values import parse_overrides, rows, settle
@@ -120,8 +121,6 @@ def convert(source: Path, output: Path, options: ConvertOptions | None = None) -
     lower = [precision for precision in options.precisions if precision != "fp32"]
     made = Made()
     if lower:
-        from deepfake_edge.converters.precision.variants import make_variants
-
         with clock.stage("precision", f"lowering the precision: {', '.join(lower)}"):
             made = make_variants(lower, Trial(draft, truth, crops, calibration), gates, options.progress)
     with clock.stage("writing", f"writing {output.name}"):

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from deepfake_edge.bundle import Bundle, Variant
 from deepfake_edge.converters.parity import Answers, run
+from deepfake_edge.converters.precision.typed import rounding
 from deepfake_edge.converters.reference import Reference
 from deepfake_edge.data import Floats
 from deepfake_edge.golden import outputs_of
 from deepfake_edge.golden_arrays import Outputs
 from deepfake_edge.model import Model, NetworkFactory, fake_scores
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
-from deepfake_edge.training.face_crops import CropSet
+from deepfake_edge.training.face_crops import CropSet, windows_over
 
-# Calibration crops on which candidates are compared with float32, besides those that a first window takes.
+# Calibration crops on which candidates are compared with float32; more where one window takes more.
 _COMPARED = 64
 _LEAST = 1e-6
 _ROUNDS = 7
@@ -84,12 +85,15 @@ class Trial:
 
     @cached_property
     def _compared(self) -> CropSet:
-        """Whole windows of the calibration crops, evenly spread, of few crops in all."""
-        windows = self.calibration.windows
-        count = max(1, min(len(windows), _COMPARED // windows.shape[1]))
-        chosen = windows[np.linspace(0, len(windows) - 1, count).round().astype(np.int64)]
-        places, numbers = np.unique(chosen, return_inverse=True)
-        return CropSet(self.calibration.crops[places], numbers.reshape(chosen.shape), self.calibration.origin)
+        """Few of the calibration crops, evenly spread, in the model's windows: whole ones of a fused clip network;
+        else overlapping ones, since each crop is computed once."""
+        crops, clip, origin = self.calibration.crops, self.draft.spec.clip, self.calibration.origin
+        if self.fused:
+            windows = self.calibration.windows
+            chosen = windows[_evenly(len(windows), max(1, _COMPARED // clip.frames))]
+            return CropSet(crops[chosen.reshape(-1)], np.arange(chosen.size).reshape(chosen.shape), origin)
+        few = crops[_evenly(len(crops), max(_COMPARED, clip.frames))]
+        return CropSet(few, windows_over([len(few)], clip, _COMPARED), origin)
 
     @cached_property
     def _float32(self) -> Answers:
@@ -102,10 +106,16 @@ class Trial:
         return odds
 
     def _model(self, name: str, graph: bytes) -> Model:
-        # Unoptimised, float16 is rounded after every operator, as where it is computed; optimised, it is not.
-        optimise = name != "fp16"
-        bundle = replace(self.draft, variants={name: self.variant(graph)})
-        return Model(bundle, name, lambda data, title: OnnxRuntimeNetwork(data, name=title, optimise=optimise))
+        # A CPU computes float16 in float32; what is judged is what a GPU does, which rounds every value.
+        rounded = name == "fp16"
+        bundle = replace(self.draft, variants={name: self.variant(rounding(graph) if rounded else graph)})
+        return Model(bundle, name, lambda data, title: OnnxRuntimeNetwork(data, name=title, optimise=not rounded))
+
+
+def _evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of `count` places, evenly spread."""
+    places: NDArray[np.int64] = np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+    return places
 
 
 def relative_times(graphs: Sequence[bytes], network: NetworkFactory, batch: Floats) -> list[float]:
