@@ -20,7 +20,7 @@ from deepfake_edge.spec import CropSpec
 from deepfake_edge.training.progress import Progress
 
 # Raised when what is observed of a network changes.
-_FORMAT = 1
+_FORMAT = 2
 _NAMES = "names.json"
 _ARRAYS = {"low": "float32", "high": "float32", "reach": "float32", "counts": "int64"}
 _TOOLS = ("deepfake-edge", "onnxruntime")

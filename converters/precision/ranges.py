@@ -23,7 +23,7 @@ from deepfake_edge.training.progress import Progress, told
 
 # The largest value of a tensor lies in the upper half of its bins.
 BINS = 4096
-# Of one tensor and one run this many values at most enter its histogram, evenly spread; all enter its extremes.
+# Of one tensor and one run about this many values at most enter its histogram, evenly spread; all enter its extremes.
 _SAMPLES = 1 << 16
 # What a run may give at once. ONNX Runtime holds it a second time while it is handed over.
 _FETCHED_BYTES = 256 << 20
@@ -145,7 +145,7 @@ class _Tally:
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._stretch(max(-low, high))
         flat = values.reshape(-1)
-        magnitudes = np.abs(flat[:: -(-flat.size // _SAMPLES)])
+        magnitudes = np.abs(flat[:: _step(flat.size)])
         if self.reach > 0:
             magnitudes = magnitudes / np.float32(self.reach) * BINS
         places = np.minimum(magnitudes, BINS - 1).astype(np.intp)
@@ -157,6 +157,14 @@ class _Tally:
         while self.reach < largest:
             self.reach = min(2 * self.reach, float(np.finfo(np.float32).max))
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2, np.int64)])
+
+
+def _step(size: int) -> int:
+    """Every how many-th of `size` values is looked at: it divides no axis, or the same columns came every time."""
+    step = -(-size // _SAMPLES)
+    while math.gcd(step, size) > 1:
+        step += 1
+    return step
 
 
 def _observed(tallies: Mapping[str, _Tally]) -> Observed:
@@ -200,16 +208,22 @@ def _batch(fetched: int, input_numbers: int) -> int:
 
 def _sizes(model: Any) -> dict[str, int]:
     """Bytes of each tensor for one item, where its shape is known; 0 of what is not float32."""
-    float32 = workshop.onnx().TensorProto.FLOAT
+    onnx = workshop.onnx()
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    del single.graph.value_info[:]
+    # Inferred for a batch of one: frames may stand in the batch's axis, or the batch in another than the first.
+    single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for value in single.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    single = onnx.shape_inference.infer_shapes(single, data_prop=True)
     sizes = {}
-    for value in (*model.graph.value_info, *model.graph.output):
+    for value in (*single.graph.value_info, *single.graph.output):
         kind = value.type.tensor_type
-        if kind.elem_type not in (0, float32):
+        sides = [axis.dim_value for axis in kind.shape.dim]
+        if kind.elem_type not in (0, onnx.TensorProto.FLOAT):
             sizes[value.name] = 0
-            continue
-        # The first axis is the batch, whatever it says.
-        sides = [axis.dim_value for axis in kind.shape.dim][1:]
-        if kind.HasField("shape") and all(sides):
+        elif kind.HasField("shape") and all(sides):
             sizes[value.name] = 4 * math.prod(sides)
     return sizes
 

@@ -161,3 +161,27 @@ def test_memory_is_bounded(tmp_path):
         tensors, found[budget] = map(int, done.stdout.split())
         assert tensors == 152
     assert found[16 << 20] < found[1 << 30] - 180, found
+
+
+def test_no_column_is_looked_at_more_often_than_others(monkeypatch):
+    """Of wide tensors some values are looked at: the first column holds other values, as a padded border does."""
+    monkeypatch.setattr(ranges, "_SAMPLES", 4096)
+    crops = np.full((8, 64, 64, 3), 200, np.uint8)
+    crops[:, :, 0] = 20
+    content = graph([node("Relu", ["crops"], "out")], shape=("batch", 3, 64, 64))
+    observed = observe(content, crops, CropSpec(size_px=64, mean=(0.0,) * 3, scale=(1.0,) * 3))
+    first, others = observed.counts[0][: BINS // 2].sum(), observed.counts[0][BINS // 2 :].sum()
+    assert first / (first + others) == pytest.approx(1 / 64, rel=0.1)
+
+
+def test_bytes_are_those_of_a_whole_clip():
+    """Frames stand in the batch's axis, or the batch in the second one."""
+    weights = [("merged", np.array([-1, 3, 8, 8], np.int64)), ("apart", np.array([-1, 4, 192], np.int64))]
+    nodes = [
+        node("Reshape", ["window", "merged"], "frames"),
+        node("Reshape", ["frames", "apart"], "again"),
+        node("Transpose", ["again"], "out", perm=[1, 0, 2]),
+    ]
+    content = graph(nodes, weights, given="window", shape=("batch", 4, 192))
+    sizes = ranges._sizes(onnx.load_model_from_string(content))
+    assert sizes == dict.fromkeys(("frames", "again", "out"), 4 * 4 * 192)
