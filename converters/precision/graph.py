@@ -52,12 +52,14 @@ def prepare(graph: bytes) -> bytes:
     Args:
         graph: serialised ONNX of one input, already checked by `onnx_wire.check_onnx`.
     Raises:
-        ConversionError: it is quantised or partly in another precision already, or its shapes cannot be inferred.
+        ConversionError: it is quantised or partly in another precision already, is not valid ONNX (its nodes run in a
+            circle, say), or its shapes cannot be inferred.
     """
     onnx = workshop.onnx()
     model = onnx.load_from_string(graph)
     _refuse_lowered(model)
     try:
+        onnx.checker.check_model(model)
         if _opset(model) < _LEAST_OPSET:
             model = onnx.version_converter.convert_version(model, _OPSET)
         model = folding.folded(_inferred(model))

@@ -57,7 +57,7 @@ def unsigned_places(view: Graph, layers: Collection[str], sources: Mapping[str, 
         if node.name in layers or (joined and not quantised.isdisjoint(node.input)):
             quantised.update(view.activations(node))
             quantised.add(_activated(view, node.output[0]))
-        elif node.op_type in _MOVES and quantised.issuperset(view.activations(node)):
+        elif (moved := _moved(view, node)) and quantised.issuperset(moved):
             quantised.add(node.output[0])
     # The last readers first: what is moved takes the range that it has in the end.
     for node in reversed(view.nodes):
@@ -83,8 +83,8 @@ class _Plan:
                 continue
             self.found[reader.name, number] = source
             maker = self.view.producers.get(reader.input[number])
-            if maker is not None and maker.op_type in _MOVES:
-                moved = self.view.activations(maker)
+            if maker is not None:
+                moved = _moved(self.view, maker)
                 stack += [(maker, at) for at, name in enumerate(maker.input) if name in moved]
 
 
@@ -100,6 +100,11 @@ def _free_branch(view: Graph, node: Any, layers: Collection[str]) -> int | None:
         if maker is not None and maker.op_type == "Conv" and maker.name in layers and alone:
             free.append((order[maker.name], place))
     return max(free)[1] if free else None
+
+
+def _moved(view: Graph, node: Any) -> list[str]:
+    """What a node only moves from place to place; of its inputs not the shape, which may be computed."""
+    return [name for name in view.activations(node) if node.op_type in _MOVES and name in view.floats]
 
 
 def _activated(view: Graph, name: str) -> str:

@@ -148,6 +148,18 @@ def tokens(net: Net) -> bytes:
     return net.bytes()
 
 
+def shuffled(net: Net) -> bytes:
+    """Channels change places as in ShuffleNet, in shapes that are computed from the size of the batch."""
+    net.add("Relu", "r0", net.conv("a", "crops", (8, 3, 3, 3)))
+    net.add("Gather", "batch", net.add("Shape", "shape", "r0"), net.weight("first", np.array([0])), axis=0)
+    net.add("Concat", "apart", "batch", net.weight("groups", np.array([2, 4, SIDE, SIDE])), axis=0)
+    net.add("Concat", "together", "batch", net.weight("channels", np.array([8, SIDE, SIDE])), axis=0)
+    net.add("Transpose", "swapped", net.add("Reshape", "grouped", "r0", "apart"), perm=[0, 2, 1, 3, 4])
+    net.conv("b", net.add("Reshape", "mixed", "swapped", "together"), (6, 8, 3, 3))
+    net.ending("b", 6)
+    return net.bytes()
+
+
 def over_time(net: Net) -> bytes:
     """Three-dimensional convolutions."""
     net.add("Relu", "r0", net.conv("a", "crops", (4, 3, 3, 3, 3)))
@@ -156,7 +168,7 @@ def over_time(net: Net) -> bytes:
     return net.bytes(shape=(None, 3, 4, SIDE, SIDE))
 
 
-_ALL = (plain, residual, pooled_residual, shared_branch, concat, transposed, tokens, over_time)
+_ALL = (plain, residual, pooled_residual, shared_branch, concat, transposed, tokens, shuffled, over_time)
 NETS: dict[str, Callable[[Net], bytes]] = {item.__name__: item for item in _ALL}
 
 
