@@ -17,6 +17,7 @@ from deepfake_edge.benchmarks.process import Contender
 from deepfake_edge.bundle import PRECISIONS, Bundle
 from deepfake_edge.choices import RUNTIMES, precisions_of
 from deepfake_edge.errors import DeepfakeEdgeError, InvalidInput
+from deepfake_edge.threads import check_threads
 
 ROUNDS = 3
 SECONDS = 3.0
@@ -54,6 +55,8 @@ class Options:
             raise InvalidInput(f"batch: wanted from 1 to {_MAX_BATCH}, got {wrong[0]}")
         if not 0 < self.seconds <= _MAX_SECONDS:
             raise InvalidInput(f"seconds: wanted more than 0 and at most {_MAX_SECONDS:g}, got {self.seconds:g}")
+        if self.threads is not None:
+            check_threads(self.threads)
         object.__setattr__(self, "batches", tuple(sorted({1, *self.batches})))
 
 

@@ -17,6 +17,7 @@ from deepfake_edge.containers import IMAGE_SUFFIXES
 from deepfake_edge.errors import InvalidInput, MissingDependency, SourceError
 from deepfake_edge.model import NetworkFactory
 from deepfake_edge.protocols import FaceFinder, Source
+from deepfake_edge.threads import check_threads
 from deepfake_edge.urls import is_url, redact
 
 if TYPE_CHECKING:
@@ -153,13 +154,16 @@ def choose_runtime(name: str, threads: int | None, precision: str | None = None)
         threads: for one call of a network; None takes one a physical core.
         precision: one of PRECISIONS; None: whatever a network's graph says.
     Raises:
-        InvalidInput: there is no such runtime or precision, or this runtime or CPU does not compute in it.
+        InvalidInput: there is no such runtime or precision, this runtime or CPU does not compute in it, or `threads`
+            is out of range.
         MissingDependency: what is needed is not installed.
     """
     if name not in ("auto", *RUNTIMES):
         raise InvalidInput(f"runtime: wanted auto or one of {', '.join(RUNTIMES)}, got {name!r}")
     if precision not in (None, *PRECISIONS):
         raise InvalidInput(f"precision: wanted one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if threads is not None:
+        check_threads(threads)
     bf16 = precision == "bf16"
     choice = Choice(name, "named") if name != "auto" else _best_runtime(bf16)
     if choice.name == "openvino":

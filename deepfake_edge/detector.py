@@ -21,11 +21,11 @@ from deepfake_edge.protocols import FaceFinder, Viewer
 from deepfake_edge.recipe import recipe_of
 from deepfake_edge.session import Session
 from deepfake_edge.spec import ModelSpec
+from deepfake_edge.threads import check_threads
 from deepfake_edge.verdict import Ledger
 
 _SESSION_HISTORY = 10_000
 _FOLDER_FPS = 25.0
-_MAX_THREADS = 1024
 _log = logging.getLogger(__name__)
 
 Progress: TypeAlias = Callable[[int, int | None], None]
@@ -76,9 +76,8 @@ class Detector:
             InferenceError: on this machine a bundle does not say of its golden crops what it said when it was
                 converted; `deepfake-edge verify` has the figures.
         """
-        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS):
-            raise InvalidInput(f"threads: wanted a whole number from 1 to {_MAX_THREADS}, got {threads!r}")
         if threads is not None:
+            check_threads(threads)
             require("cv2").setNumThreads(threads)
         recipe = recipe_of(model, weights)
         self.runtime, network = choose_runtime(runtime, threads, precision)

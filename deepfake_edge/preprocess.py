@@ -14,6 +14,7 @@ import numpy as np
 from deepfake_edge.data import Floats, Frame, Pixels
 from deepfake_edge.errors import InvalidInput, MissingDependency
 from deepfake_edge.spec import CropSpec
+from deepfake_edge.threads import check_threads
 
 try:
     from deepfake_edge import _native
@@ -55,8 +56,7 @@ def crop_batch(
             32768 pixels; names the argument, and the box by its index. `out` is untouched then.
     """
     pixels, layout = (image.pixels, image.format) if isinstance(image, Frame) else (image, "BGR")
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
-        raise InvalidInput(f"threads: wanted a whole number from 1 to 1024, got {threads!r}")
+    check_threads(threads)
     if out is None:
         count = len(boxes_xyxy) if isinstance(boxes_xyxy, np.ndarray) and boxes_xyxy.ndim else 0
         out = np.empty((count, 3, spec.size_px, spec.size_px), np.float32)

@@ -15,9 +15,8 @@ from deepfake_edge.errors import BundleError, InferenceError, InvalidInput
 from deepfake_edge.onnx_ports import input_names, output_names
 from deepfake_edge.optional import require
 from deepfake_edge.protocols import Array, TensorSpec
+from deepfake_edge.threads import check_threads
 
-# More than any processor has.
-_MAX_THREADS = 1024
 # Crops that are computed at once, where there are so many.
 _PIECE = 4
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
@@ -40,15 +39,13 @@ class OpenVinoNetwork:
         Args:
             graph: serialised ONNX, already checked by `onnx_wire.check_onnx`.
             name: what to call it in messages.
-            threads: threads for one call; None and 0 take one a physical core.
+            threads: threads for one call; None takes one a physical core.
             bf16: compute in bfloat16 what the graph has in float32.
         Raises:
             InvalidInput: `threads` is out of range, or this CPU does not compute in bfloat16.
             MissingDependency: OpenVINO is not installed.
             BundleError: OpenVINO refuses the graph.
         """
-        if threads is not None and not 0 <= threads <= _MAX_THREADS:
-            raise InvalidInput(f"threads: wanted from 0 (one a physical core) to {_MAX_THREADS}, got {threads}")
         if bf16:
             check_bf16()
         self._name = name
@@ -169,7 +166,8 @@ def _settings(threads: int | None, bf16: bool) -> dict[str, Any]:
         # Several networks pinned to the same cores would wait for one another while other cores are idle.
         "ENABLE_CPU_PINNING": False,
     }
-    if threads:
+    if threads is not None:
+        check_threads(threads)
         settings["INFERENCE_NUM_THREADS"] = threads
     return settings
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from deepfake_edge.errors import BundleError, InferenceError, InvalidInput
+from deepfake_edge.errors import BundleError, InferenceError
 from deepfake_edge.optional import require
 from deepfake_edge.protocols import Array, TensorSpec
+from deepfake_edge.threads import check_threads
 
-# More than any processor has; a number that ONNX Runtime cannot hold ends in a traceback.
-_MAX_THREADS = 1024
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 
 
@@ -33,14 +32,13 @@ class OnnxRuntimeNetwork:
             InvalidInput: `threads` is out of range.
             BundleError: ONNX Runtime refuses the graph.
         """
-        if threads is not None and not 0 <= threads <= _MAX_THREADS:
-            raise InvalidInput(f"threads: wanted from 0 (one a physical core) to {_MAX_THREADS}, got {threads}")
         ort = require("onnxruntime")
         options = ort.SessionOptions()
         # Only what is fatal: errors are raised, and would be said twice.
         options.log_severity_level = 4
         options.inter_op_num_threads = 1
         if threads is not None:
+            check_threads(threads)
             options.intra_op_num_threads = threads
         if not optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -16,7 +16,7 @@ MAPPED = {"deepfake_edge.converters": ROOT / "converters", "deepfake_edge.benchm
 FLOORS = (
     ("errors", "data", "_native"),
     ("cache", "containers", "feed", "golden_arrays", "npy", "onnx_ports", "onnx_wire", "optional", "pictures",
-     "pixels", "sealed", "spec", "tables", "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
+     "pixels", "sealed", "spec", "tables", "threads", "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
     ("protocols", "bundle", "preprocess", "overlay", "recipe"),
     ("sources", "faces", "runtimes", "sinks", "model", "ensemble", "strand", "pipeline", "golden"),
     ("session", "choices", "detector"),

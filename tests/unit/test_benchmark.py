@@ -135,7 +135,14 @@ def test_an_ensemble_is_refused_with_what_to_do(capsys, place):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--runtime", "abacus"), ("--precision", "int8"), ("--batch", "0"), ("--seconds", "-1"), ("--seconds", "nan")],
+    [
+        ("--runtime", "abacus"),
+        ("--precision", "int8"),
+        ("--batch", "0"),
+        ("--seconds", "-1"),
+        ("--seconds", "nan"),
+        ("--threads", "0"),
+    ],
 )
 def test_what_cannot_be_measured_is_one_line(capsys, place, option, value):
     code = main(["-q", "benchmark", str(place / "clip.dfe"), option, value])

@@ -143,6 +143,7 @@ def test_a_closed_detector_says_so(models, clips):
         ({"precision": "int8"}, "this bundle has fp32"),
         ({"threads": 0}, "from 1 to"),
         ({"threads": "2"}, "whole number"),
+        ({"threads": True}, "whole number"),
     ],
 )
 def test_an_option_that_does_not_exist_is_named(models, options, match):

@@ -133,7 +133,7 @@ def test_a_cpu_without_bfloat16_is_told(monkeypatch):
     assert choices.precisions_of("openvino") == ("fp32", "fp16", "int8")
 
 
-@pytest.mark.parametrize("threads", [-1, 99999999999])
+@pytest.mark.parametrize("threads", [-1, 0, 99999999999, True])
 def test_threads_are_checked(threads):
     with pytest.raises(InvalidInput, match="threads"):
         OpenVinoNetwork(brightness_graph("features", None), name="x", threads=threads)

@@ -169,7 +169,7 @@ def test_refuses_an_out_that_overlaps_what_it_reads():
         crop_batch(IMAGE, out.reshape(-1)[:4].reshape(1, 4), SPEC, out)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, 4096])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, None, 4096])
 def test_refuses_a_number_of_threads(threads):
     with pytest.raises(InvalidInput, match="threads: wanted"):
         crop_batch(IMAGE, BOX, SPEC, threads=threads)
