@@ -7,6 +7,7 @@ kernels alone: activations are uint8 with a zero-point (0 after a ReLU), biases 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ class _Writer:
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     pairs: dict[tuple[str, str], str] = field(default_factory=dict)
+    _titles: dict[tuple[tuple[int, ...], bytes], str] = field(default_factory=dict)
 
     def pair(self, value: str, source: str) -> str:
         """The name of a value after quantisation and back with the range of `source`, made when it is first needed."""
@@ -129,7 +131,9 @@ class _Writer:
 
     def _stored(self, title: str, values: Array, scales: Array, axis: int) -> str:
         kept = values if values.dtype == np.int8 else values.astype(np.int32)
-        names = [f"{title}/quantized", f"{title}/scale", f"{title}/zero_point"]
+        # A fused clip network has the same layers for each of its frames.
+        same = (kept.shape, hashlib.sha256(kept.tobytes()).digest())
+        names = [self._titles.setdefault(same, f"{title}/quantized"), f"{title}/scale", f"{title}/zero_point"]
         constants = (kept, scales.astype(np.float32), np.zeros(scales.shape, kept.dtype))
         self.constants.update(zip(names, constants, strict=True))
         return self._add("DequantizeLinear", names, f"{title}/dequantized", axis=axis)

@@ -159,6 +159,20 @@ def test_the_same_again_gives_the_same_bytes(networks, quantised):
     assert quantised(networks("residual")) == quantised(networks("residual"))
 
 
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_layers_that_share_weights_still_do(new_net, run, quantised, unsigned):
+    """As those of each frame in a fused clip network."""
+    net = new_net()
+    net.conv("a", "crops", (3, 3, 3, 3))
+    net.add("Conv", "again", "a", "a.w", "a.b", pads=[1, 1, 1, 1])
+    source = net.ending("again", 3) and net.bytes()
+    made = quantised(source, unsigned=unsigned)
+    weights = [item for item in Graph.read(made).initializers.values() if list(item.dims) == [3, 3, 3, 3]]
+    assert [item.data_type for item in weights] == [workshop.onnx().TensorProto.INT8]
+    exact = run(source)
+    assert np.abs(run(made) - exact).mean() < 0.03 * np.ptp(exact)
+
+
 @pytest.mark.parametrize("layers", [[], ["conv_0"]])
 def test_only_named_layers_are_quantised(networks, quantised, run, layers):
     made = quantised(networks("plain"), layers=layers)
