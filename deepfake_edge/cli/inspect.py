@@ -16,7 +16,7 @@ from deepfake_edge.spec import ModelSpec
 from deepfake_edge.tables import printable, table
 
 _NAMED_LAYERS = 12
-_PRICE = ("loss_alone", "multiply_adds")
+_PRICE = ("layers", "loss_alone", "multiply_adds")
 
 
 def add_parser(commands: Any) -> None:
@@ -89,19 +89,21 @@ def _networks(variant: Variant) -> str:
 
 
 def _layers(layers: Mapping[str, Any]) -> Iterator[str]:
-    """Which layers run in what, and why; `--json` names them all."""
+    """Which layers run in what, and why; `--json` names them all. A bundle may say anything here."""
     for kind, value in layers.items():
-        if kind == "put_back":
-            rows = [(", ".join(group["layers"]), *(str(group[key]) for key in _PRICE)) for group in value]
+        if kind == "put_back" and isinstance(value, list):
+            rows = [tuple(_listed(group.get(key, "-")) for key in _PRICE) for group in value if isinstance(group, dict)]
             yield table(rows, ("  put back to float32, in this order", "loss alone", "share of work"))
         elif isinstance(value, dict):
             yield table([(f"  {key}", _plain(item)) for key, item in value.items()])
         elif isinstance(value, list) and len(value) > _NAMED_LAYERS:
-            yield f"  {kind}: {len(value)} layers, {value[0]} ... {value[-1]}"
-        elif isinstance(value, list):
-            yield f"  {kind}: {', '.join(value) or 'none'}"
+            yield printable(f"  {kind}: {len(value)} layers, {_plain(value[0])} ... {_plain(value[-1])}")
         else:
-            yield f"  {kind}: {value}"
+            yield printable(f"  {kind}: {_listed(value)}")
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(_plain, value)) or "none" if isinstance(value, list) else _plain(value)
 
 
 def _json(bundle: Bundle, path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -298,6 +299,23 @@ def test_inspect_says_what_a_fused_network_costs(capsys, place):
     _, out, _ = run(capsys, "inspect", "--json", place / "clip.dfe")
     variant = json.loads(out)["variants"]["fp32"]
     assert (variant["fused"], variant["frame_scores"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"put_back": [{}, 3, {"layers": [1], "loss_alone": [], "multiply_adds": "x"}]},
+        {"put_back": 5, "int8": [1, {}, None]},
+        {"int8": ["\x1b[2Jevil"], "\x1b[31m": "\x1b[0m", "calibration": {"\x1b": [1]}},
+        {"int8": [["\x1b[2J"]] * 50},
+    ],
+)
+def test_inspect_shows_whatever_a_bundle_says_of_its_layers(capsys, tmp_path, layers):
+    bundle = bright_means_fake()
+    odd = replace(bundle, variants={"fp32": replace(bundle.variants["fp32"], layers=layers)})
+    write_bundle(odd, tmp_path / "odd.dfe")
+    code, out, _ = run(capsys, "inspect", tmp_path / "odd.dfe")
+    assert (code, "\x1b" in out) == (0, False)
 
 
 def test_inspect_shows_every_member_of_an_ensemble(capsys, place):
