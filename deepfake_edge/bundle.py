@@ -92,9 +92,18 @@ class Bundle:
         if wanted == "int8" and runtime == "onnxruntime" and "int8-unsigned" in self.variants:
             return "int8-unsigned"
         if precision not in PRECISIONS or wanted not in self.variants:
-            found = ", ".join(name for name in self.variants if name in PRECISIONS)
-            raise InvalidInput(f"precision: {self.name}: this bundle has {found}, got {precision!r}")
+            raise InvalidInput(self._lacking(precision, wanted))
         return wanted
+
+    def _lacking(self, precision: str, wanted: str) -> str:
+        """Why a precision cannot be had, and how it can."""
+        found = [name for name in self.variants if name in PRECISIONS]
+        text = f"precision: {self.name}: this bundle has {', '.join(found)}, got {precision!r}"
+        if wanted not in VARIANTS:
+            return text
+        made = f"deepfake-edge convert MODEL --precision {','.join((*found, wanted))}"
+        of = ", which is computed from fp32" if precision == "bf16" else ""
+        return f"{text}{of}; to have it: {made}{'' if wanted == 'fp32' else ' --calibration PATH'}"
 
 
 def write_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> str:

@@ -64,10 +64,13 @@ def parse_gates(given: Mapping[str, str]) -> dict[str, Gate]:
 def measure(found: Answers, truth: Reference, spec: ModelSpec, fused: bool) -> dict[str, Any]:
     """How far a variant's answers lie from the source's, as plain JSON types.
 
+    Labels and ranks are of the crop set's own windows: the golden ones, which come after them, would count twice.
+
     Raises:
         ConversionError: they are of another kind than the source's.
     """
-    ours, theirs = fake_scores(found.outputs, spec), fake_scores(truth.outputs, spec)
+    own = len(truth.windows) - len(truth.golden.windows)
+    ours, theirs = (fake_scores(outputs[:own], spec) for outputs in (found.outputs, truth.outputs))
     flipped = int(((ours >= spec.threshold) != (theirs >= spec.threshold)).sum())
     return {
         "windows": len(theirs),

@@ -79,6 +79,8 @@ def search(layers: Sequence[Layer], build: Build, judge: Judge, loss: Loss, prog
         ranked = sorted((_weighed(group, layers, build, loss) for group in groups), key=lambda group: -group.loss)
         for group in ranked:
             put_back.append(group)
+            if progress is not None:
+                progress(f"it does not pass ({'; '.join(objections)}): back to float32 go {', '.join(group.layers)}")
             gone = {name for each in put_back for name in each.layers}
             names = [layer.name for layer in layers if layer.name not in gone]
             if not names:

@@ -97,6 +97,7 @@ def print_report(report: ConversionReport) -> None:
     print(f"\nfake is {report.spec.fake_output}")
     print()
     print(table(_parity_rows(report), ("parity with the source", *report.variants)))
+    print(f"on {report.parity['crops_are']}")
     if report.fits:
         print()
         print(table(_fit_rows(report.fits), ("labelled clips read as", "colour", "classes", "right", "log-loss", "")))
@@ -125,7 +126,7 @@ def _fit_rows(fits: Sequence[Fit]) -> list[tuple[str, ...]]:
 def _parity_rows(report: ConversionReport) -> list[tuple[str, ...]]:
     """A row a figure, a column a variant."""
     figures = [variant.parity for variant in report.variants.values()]
-    keys = sorted({key for each in figures for key in each})
+    keys = sorted({key for each in figures for key in each} - {"crops_are"})
     return [(key, *(str(each.get(key, "-")) for each in figures)) for key in keys]
 
 

@@ -38,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         for precision in [arguments.precision] if arguments.precision else _precisions(bundle):
             results.append(_replayed(bundle, precision, arguments))
             if not arguments.json:
-                rows = [(key, "-" if value is None else str(value)) for key, value in results[-1].items()]
-                print(table(rows), end="\n\n")
+                print(table([(key, _cell(value)) for key, value in results[-1].items()]), end="\n\n")
     passed = all(figures["passed"] for figures in results)
     if arguments.json:
         print(json.dumps({"passed": passed, "results": results}))
@@ -49,6 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _precisions(bundle: Bundle) -> list[str]:
     """What a user of the bundle may ask for, each once."""
     return list(dict.fromkeys(name.removesuffix("-unsigned") for name in bundle.variants))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    return "-" if value is None else str(value)
 
 
 def _replayed(bundle: Bundle, precision: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -109,3 +109,18 @@ def test_bfloat16_is_held_against_fp32_and_named(tmp_path, capsys):
     write_bundle(shifted(bright_means_fake(frames=4, sample_fps=10.0), 0.1), path)
     with pytest.raises(InferenceError, match="bf16 on openvino"):
         Detector(path, faces="whole", precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("had", "asked", "said"),
+    [
+        ("fp32", "int8", "has fp32, got 'int8'; to have it: .* --precision fp32,int8 --calibration PATH$"),
+        ("fp16", "bf16", "has fp16, got 'bf16', which is computed from fp32; to have it: .* --precision fp16,fp32$"),
+        ("fp32", "fp8", "has fp32, got 'fp8'$"),
+    ],
+)
+def test_a_precision_that_is_not_there_says_how_to_have_it(had, asked, said):
+    bundle = bright_means_fake()
+    bundle = replace(bundle, variants={had: bundle.variants["fp32"]})
+    with pytest.raises(InvalidInput, match=said):
+        bundle.variant_for(asked, "onnxruntime")

@@ -18,11 +18,13 @@ from fakes import bright_means_fake
 SPEC = bright_means_fake(frames=4, sample_fps=10.0).spec
 
 
-def truth(scores) -> Reference:
+def truth(scores, golden: int = 0) -> Reference:
+    """Of the crop set's own windows, and of so many golden ones after them."""
     outputs = np.asarray(scores, np.float32)[:, None]
     windows = np.arange(4 * len(outputs)).reshape(-1, 4)
     features = np.ones((windows.size, 3), np.float32)
-    golden = Golden(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 4), np.int64), features[:1], outputs[:1])
+    last = len(outputs) - golden
+    golden = Golden(np.zeros((1, 8, 8, 3), np.uint8), windows[last:] * 0, features[:1], outputs[last:])
     return Reference(windows, features, outputs, outputs, outputs, np.arange(len(outputs)), golden)
 
 
@@ -46,6 +48,12 @@ def test_a_flip_is_a_window_on_the_other_side_of_the_threshold():
     assert figures([0.5, 0.51, 0.2], [0.49, 0.9, 0.3])["flips"] == 1
     assert figures([0.499, 0.51, 0.2], [0.5, 0.9, 0.3])["flips"] == 1
     assert figures([0.5, 0.51, 0.2], [0.5, 0.9, 0.3])["flips"] == 0
+
+
+def test_golden_windows_are_no_second_vote():
+    wanted = truth([0.1, 0.9, 0.6, 0.6], golden=1)
+    found = measure(Answers(wanted.features, 1 - wanted.outputs, None), wanted, SPEC, fused=False)
+    assert (found["windows"], found["flips"], found["flip_share"]) == (3, 3, 1.0)
 
 
 def test_a_wrong_kind_of_answer_is_refused():
