@@ -20,7 +20,7 @@ from deepfake_edge.converters.precision.quantise import quantise
 from deepfake_edge.converters.precision.range_cache import observe_once
 from deepfake_edge.converters.precision.ranges import Observed
 from deepfake_edge.converters.precision.thresholds import METHODS
-from deepfake_edge.converters.precision.typed import overflowing, to_fp16
+from deepfake_edge.converters.precision.typed import float16_nodes, overflowing, to_fp16
 from deepfake_edge.data import Floats
 from deepfake_edge.errors import DeepfakeEdgeError
 from deepfake_edge.model import normalise
@@ -50,7 +50,11 @@ def make_variants(
             with told(f"{precision} cannot be made"):
                 tasks[precision]()
         except DeepfakeEdgeError as error:
-            made.left_out[precision] = (str(error),)
+            if precision in made.variants:
+                # It is proved; what failed was to say what it costs, or to make more of it.
+                made.notes.append(f"{precision}: {error}")
+            else:
+                made.left_out[precision] = (str(error),)
     return made
 
 
@@ -76,6 +80,8 @@ class _Workshop:
         return observe_once(self.prepared, crops.crops, self.trial.draft.spec.crop, windows, self.progress)
 
     def fp16(self) -> None:
+        if not self._can("fp16"):
+            return
         wide = overflowing(self.observed.largest, self.prepared)
         every = {layer.name for layer in self.layers}
 
@@ -83,12 +89,14 @@ class _Workshop:
             return to_fp16(self.prepared, keep=every - set(lowered) | set(wide))
 
         mixed = self._search("fp16", build)
+        if not float16_nodes(mixed.graph):
+            self.made.left_out["fp16"] = ("nothing is left of it that float16 can hold",)
+            return
         kept = sorted(set(wide) | every - set(mixed.lowered))
         self._finish("fp16", mixed, {"fp32": kept, "too_large_for_fp16": sorted(wide)})
 
     def int8(self) -> None:
-        if not self.layers:
-            self.made.left_out["int8"] = ("it has no convolution or product with constant weights to quantise",)
+        if not self._can("int8"):
             return
         everything = [layer.name for layer in self.layers]
         losses: dict[str, float] = {}
@@ -110,12 +118,22 @@ class _Workshop:
         if "int8" in self.made.variants:
             self._unsigned(mixed, quantise(self.prepared, ranges, mixed.lowered, unsigned=True))
 
+    def _can(self, precision: str) -> bool:
+        """Whether anything can be lowered; else it is left out."""
+        if not self.layers:
+            self.made.left_out[precision] = (
+                "it has no convolution or product with constant weights before its classifier",
+            )
+        return bool(self.layers)
+
     def _unsigned(self, signed: Mixed, graph: bytes) -> None:
         """A second int8 network for ONNX Runtime's CPU, where it gains enough there."""
         self._say("int8: is it worth a second network for ONNX Runtime?")
         _, ratio = relative_times([signed.graph, graph], _onnxruntime, self._batch)
+        if ratio * WORTH > 1:
+            return
         figures, against = self._judge("int8-unsigned", "int8", graph)
-        if ratio * WORTH <= 1 and not against:
+        if not against:
             self._add("int8-unsigned", graph, figures, self.made.variants["int8"].layers)
 
     def _search(self, precision: str, build: Callable[[Collection[str]], bytes]) -> Mixed:
@@ -148,8 +166,9 @@ class _Workshop:
                 }
                 for group in mixed.put_back
             ]
-            self.made.notes.extend(self._prices(precision, mixed))
         self._add(precision, mixed.graph, mixed.figures, layers)
+        if mixed.put_back:
+            self.made.notes.extend(self._prices(precision, mixed))
 
     def _prices(self, precision: str, mixed: Mixed) -> Iterator[str]:
         """What went back to float32, and how much longer each made a crop take than everything lowered.
@@ -157,8 +176,9 @@ class _Workshop:
         Said, and not kept in the bundle: times differ from run to run, the same model gives the same bytes.
         """
         runtime, network = choose_runtime("auto", None)
-        times = relative_times(mixed.stages, network, self._batch)
-        for group, ratio in zip(mixed.put_back, times[1:], strict=True):
+        for group, stage in zip(mixed.put_back, mixed.stages[1:], strict=True):
+            # In pairs: a dozen networks at once would take a dozen times the memory.
+            _, ratio = relative_times([mixed.stages[0], stage], network, self._batch)
             yield (
                 f"{precision}: {', '.join(group.layers)} ({group.multiply_adds:.0%} of the work) stay in float32, "
                 f"without which it does not pass; that takes {ratio:.2f} times as long as all lowered ({runtime.name})"

@@ -11,7 +11,8 @@ import pytest
 from deepfake_edge.bundle import read_bundle
 from deepfake_edge.cli import main
 from deepfake_edge.converters import ConvertOptions, convert
-from deepfake_edge.errors import ConversionError, InvalidInput
+from deepfake_edge.converters.precision import variants
+from deepfake_edge.errors import BundleError, ConversionError, InvalidInput
 from deepfake_edge.golden import load_proven
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.training.face_crops import make_crops
@@ -143,6 +144,29 @@ def test_what_cannot_pass_is_left_out_and_says_which_layers_hurt(plain, options,
     with pytest.raises(ConversionError, match="nothing was written"):
         convert(tmp_path / "m.keras", tmp_path / "none.dfe", replace(strict, precisions=("int8",)))
     assert not (tmp_path / "none.dfe").exists()
+
+
+def test_what_fails_after_int8_has_passed_leaves_it_in(plain, options, tmp_path, monkeypatch):
+    def fails(*_):
+        raise BundleError("a candidate: refused")
+
+    monkeypatch.setattr(variants, "relative_times", fails)
+    plain().save(tmp_path / "m.keras")
+    report = convert(tmp_path / "m.keras", tmp_path / "m.dfe", replace(options, precisions=("fp32", "int8")))
+    assert (list(read_bundle(report.path).variants), report.left_out) == (["fp32", "int8"], {})
+    assert "int8: a candidate: refused" in report.warnings
+
+
+def test_a_network_that_is_all_classifier_is_not_given_as_lowered(keras, tiny, options, tmp_path):
+    crops = keras.Input((tiny.side, tiny.side, 3))
+    model = keras.Model(crops, keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(crops)))
+    seed_weights(model, tiny.per_frame)
+    model.save(tmp_path / "m.keras")
+    report = convert(tmp_path / "m.keras", tmp_path / "m.dfe", options)
+    assert list(report.variants) == ["fp32"]
+    assert {why for (why,) in report.left_out.values()} == {
+        "it has no convolution or product with constant weights before its classifier"
+    }
 
 
 def test_int8_without_calibration_crops_is_refused_at_once(plain, options, tmp_path):
