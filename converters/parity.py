@@ -66,7 +66,7 @@ def compare(bundle: Bundle, truth: Reference, crops: CropSet) -> Mapping[str, An
         "crops_are": crops.origin,
         "windows": len(truth.windows),
         "windows_by_whole_model": len(truth.whole),
-        **in_figures(stages),
+        **in_short(in_figures(stages)),
     }
     if "features" in stages:
         figures["features_largest"] = rounded(float(np.abs(truth.features).max()))
@@ -113,13 +113,18 @@ def apart(found: Floats, wanted: Floats) -> Floats:
     return difference
 
 
-def in_figures(stages: Mapping[str, Floats]) -> dict[str, Any]:
+def in_figures(stages: Mapping[str, Floats]) -> dict[str, float]:
     """The largest and the mean difference of each stage."""
     figures = {}
     for name, difference in stages.items():
-        figures[f"{name}_max_diff"] = rounded(float(difference.max()))
-        figures[f"{name}_mean_diff"] = rounded(float(difference.mean()))
+        figures[f"{name}_max_diff"] = float(difference.max())
+        figures[f"{name}_mean_diff"] = float(difference.mean())
     return figures
+
+
+def in_short(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures as they are shown and kept: differences of two digits."""
+    return {name: rounded(value) if name.endswith("_diff") else value for name, value in figures.items()}
 
 
 def rounded(value: float) -> float:

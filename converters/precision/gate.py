@@ -22,8 +22,8 @@ class Gate:
     """What passes; None: of any size.
 
     Attributes:
-        max: largest difference of an output (a probability) from the source's.
-        mean: mean difference of the outputs.
+        max: largest difference of an output (a probability), of a window or of a frame, from the source's.
+        mean: mean difference of the outputs of windows, and of those of frames.
         flips: share of the windows whose label, at the model's threshold, is another than the source's.
     """
 
@@ -62,7 +62,7 @@ def parse_gates(given: Mapping[str, str]) -> dict[str, Gate]:
 
 
 def measure(found: Answers, truth: Reference, spec: ModelSpec, fused: bool) -> dict[str, Any]:
-    """How far a variant's answers lie from the source's, as plain JSON types.
+    """How far a variant's answers lie from the source's, as plain JSON types; the differences are not rounded.
 
     Labels and ranks are of the crop set's own windows: the golden ones, which come after them, would count twice.
 
@@ -83,10 +83,11 @@ def measure(found: Answers, truth: Reference, spec: ModelSpec, fused: bool) -> d
 
 def objections(figures: Mapping[str, Any], gate: Gate) -> Iterator[str]:
     """Where figures of `measure` lie outside a gate, in words."""
-    for limit, what in (("max", "largest"), ("mean", "mean")):
-        allowed, found = getattr(gate, limit), figures[f"outputs_{limit}_diff"]
-        if allowed is not None and not found <= allowed:
-            yield f"outputs: {what} difference {found:.2g}, allowed {allowed:g}"
+    for stage in ("outputs", "frame_outputs"):
+        for limit, what in (("max", "largest"), ("mean", "mean")):
+            allowed, found = getattr(gate, limit), figures.get(f"{stage}_{limit}_diff", 0.0)
+            if allowed is not None and not found <= allowed:
+                yield f"{stage}: {what} difference {found:.3g}, allowed {allowed:g}"
     if not figures["flip_share"] <= gate.flips:
         yield (
             f"labels: {figures['flips']} of {figures['windows']} windows flip at the threshold, "

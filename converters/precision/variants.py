@@ -11,6 +11,7 @@ import numpy as np
 
 from deepfake_edge.choices import choose_runtime
 from deepfake_edge.converters.failures import told
+from deepfake_edge.converters.parity import in_short
 from deepfake_edge.converters.precision.candidates import Trial, relative_times
 from deepfake_edge.converters.precision.gate import Gate, measure, objections
 from deepfake_edge.converters.precision.graph import Layer, prepare, quantisable
@@ -150,8 +151,8 @@ class _Workshop:
         figures = measure(
             self.trial.answers(name, graph), self.trial.truth, self.trial.draft.spec, fused=self.trial.fused
         )
-        figures["crops"], figures["crops_are"] = len(self.trial.held_out.crops), self.trial.held_out.origin
-        return figures, list(objections(figures, self.gates[precision]))
+        kept = {"crops": len(self.trial.held_out.crops), "crops_are": self.trial.held_out.origin, **in_short(figures)}
+        return kept, list(objections(figures, self.gates[precision]))
 
     def _finish(self, precision: str, mixed: Mixed, layers: dict[str, Any]) -> None:
         if mixed.objections:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,6 +79,19 @@ def test_each_limit_is_held(precision, ours, said):
     found = list(objections(figures(ours, [0.1, 0.9]), GATES[precision]))
     assert bool(found) == bool(said)
     assert not said or said[0] in found[0]
+
+
+def test_what_rounds_to_the_limit_is_beyond_it():
+    assert list(objections(figures([0.10502, 0.9], [0.1, 0.9]), GATES["fp16"]))
+    assert not list(objections(figures([0.10498, 0.9], [0.1, 0.9]), GATES["fp16"]))
+
+
+def test_scores_of_frames_are_held_to_the_same_limits():
+    wanted = replace(truth([0.1, 0.9]), frame_outputs=np.full((2, 4, 1), 0.5, np.float32))
+    found = Answers(wanted.features, wanted.outputs, wanted.frame_outputs + np.float32(0.03))
+    for precision, what in (("fp16", "largest"), ("int8", "mean")):
+        (said,) = objections(measure(found, wanted, SPEC, fused=False), GATES[precision])
+        assert said.startswith(f"frame_outputs: {what} difference 0.03, allowed")
 
 
 def test_a_flip_alone_is_enough():
