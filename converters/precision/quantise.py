@@ -16,11 +16,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.precision.graph import Graph, attribute
 from deepfake_edge.converters.precision.placement import symmetric_places, unsigned_places
 from deepfake_edge.converters.precision.ranges import Range
-from deepfake_edge.errors import ConversionError, InvalidInput
+from deepfake_edge.converters.precision.rewriting import rewritten
+from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training import workshop
 
 Array: TypeAlias = NDArray[Any]
@@ -144,18 +144,8 @@ class _Writer:
 
     def written(self) -> bytes:
         """The whole model."""
-        graph = self.view.model.graph
-        used = {name for node in self.nodes for name in node.input}
-        kept = [item for item in graph.initializer if item.name in used]
-        del graph.node[:], graph.initializer[:], graph.value_info[:]
-        graph.node.extend(self.nodes)
-        made = (self.onnx.numpy_helper.from_array(values, name) for name, values in self.constants.items())
-        graph.initializer.extend([*kept, *made])
-        try:
-            self.onnx.checker.check_model(self.view.model, full_check=True)
-        except Exception as error:
-            raise ConversionError(f"the quantised network is not valid ONNX: {last_line(error)}") from error
-        return bytes(self.view.model.SerializeToString(deterministic=True))
+        made = [self.onnx.numpy_helper.from_array(values, name) for name, values in self.constants.items()]
+        return rewritten(self.view.model, self.nodes, made, "quantised")
 
 
 def _subsampled(view: Graph, layers: frozenset[str]) -> tuple[Graph, dict[str, str]]:

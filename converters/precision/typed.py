@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_edge.converters.failures import last_line
 from deepfake_edge.converters.precision.graph import POOLS, WEIGHTED, Graph
+from deepfake_edge.converters.precision.rewriting import rewritten
 from deepfake_edge.data import Floats
-from deepfake_edge.errors import ConversionError, InvalidInput
+from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training import workshop
 
 LARGEST = 65504.0
@@ -183,14 +183,4 @@ class _Writer:
 
     def written(self) -> bytes:
         """The whole model."""
-        graph = self.view.model.graph
-        used = {name for node in self.nodes for name in node.input}
-        kept = [item for item in graph.initializer if item.name in used]
-        del graph.node[:], graph.initializer[:], graph.value_info[:]
-        graph.node.extend(self.nodes)
-        graph.initializer.extend([*kept, *self.constants.values()])
-        try:
-            self.onnx.checker.check_model(self.view.model, full_check=True)
-        except Exception as error:
-            raise ConversionError(f"the float16 network is not valid ONNX: {last_line(error)}") from error
-        return bytes(self.view.model.SerializeToString(deterministic=True))
+        return rewritten(self.view.model, self.nodes, self.constants.values(), "float16")
