@@ -93,9 +93,10 @@ def _layers(layers: Mapping[str, Any]) -> Iterator[str]:
     for kind, value in layers.items():
         if kind == "put_back" and isinstance(value, list):
             rows = [tuple(_listed(group.get(key, "-")) for key in _PRICE) for group in value if isinstance(group, dict)]
-            yield table(rows, ("  put back to float32, in this order", "loss alone", "share of work"))
+            header = ("  put back to float32, in this order", "loss alone", "share of work")
+            yield table([(f"  {names}", *prices) for names, *prices in rows], header)
         elif isinstance(value, dict):
-            yield table([(f"  {key}", _plain(item)) for key, item in value.items()])
+            yield table([(f"  {kind}: {key}", _plain(item)) for key, item in value.items()])
         elif isinstance(value, list) and len(value) > _NAMED_LAYERS:
             yield printable(f"  {kind}: {len(value)} layers, {_plain(value[0])} ... {_plain(value[-1])}")
         else:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from deepfake_edge.benchmarks.real_clips import area_under_curve, cut_clip, in_windows, read_clip, self_blended
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.spec import CropSpec
-from deepfake_edge.training.sample_clip import make_clip
 
 # Few values, so that ties are common.
 SCORES = st.lists(st.integers(0, 5).map(lambda value: value / 5), min_size=1, max_size=20).map(np.array)
@@ -36,14 +35,6 @@ def test_windows_slide():
     assert in_windows(values, 4)[:, 0, 0].tolist() == [0, 2, 4]
     assert in_windows(values, 4, stride=2)[:, :, 1].tolist() == [[1, 3, 5, 7], [5, 7, 9, 11]]
     assert in_windows(values, 7).shape == (0, 7, 2)
-
-
-@pytest.fixture(scope="module")
-def clip_path(tmp_path_factory):
-    pytest.importorskip("matplotlib")
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    make_clip(path)
-    return path
 
 
 @pytest.mark.parametrize(("fps", "count"), [(5.0, 20), (12.0, 48), (None, 100)])

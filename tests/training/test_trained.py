@@ -5,15 +5,6 @@ import pytest
 
 from deepfake_edge.benchmarks import trained
 from deepfake_edge.benchmarks.real_clips import read_clip
-from deepfake_edge.training.sample_clip import make_clip
-
-
-@pytest.fixture(scope="module")
-def clip_path(tmp_path_factory):
-    pytest.importorskip("matplotlib")
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    make_clip(path)
-    return path
 
 
 def test_pairs_are_real_and_fake_of_one_crop(clip_path):

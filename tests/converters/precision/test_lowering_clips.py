@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deepfake_edge.bundle import read_bundle
+from deepfake_edge.cli import main
 from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.golden import load_proven
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
@@ -33,7 +34,7 @@ def options(tiny, footage):
     )
 
 
-def test_a_model_that_is_cut_is_lowered_before_the_cut(saved, options, tmp_path):
+def test_a_model_that_is_cut_is_lowered_before_the_cut(saved, options, tmp_path, capsys):
     report = convert(saved, tmp_path / "m.dfe", options)
     assert not report.left_out
     bundle = read_bundle(report.path)
@@ -44,6 +45,8 @@ def test_a_model_that_is_cut_is_lowered_before_the_cut(saved, options, tmp_path)
     assert all(0 < loss < 1 for loss in methods.values()), methods
     with load_proven(bundle, "int8", "onnxruntime", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
         assert model.precision == "int8"
+    assert main(["inspect", str(report.path)]) == 0
+    assert f"calibration: ranges_by       {int8.layers['calibration']['ranges_by']}" in capsys.readouterr().out
 
 
 def test_a_network_of_whole_clips_is_lowered_as_a_whole(keras, tiny, clip_crops, options, tmp_path):
