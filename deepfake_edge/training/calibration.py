@@ -1,4 +1,4 @@
-"""The user's own faces in two parts that share nothing: one to calibrate int8 on, one to judge it by."""
+"""The user's own faces in two parts that share nothing: one to calibrate lower precisions on, one to judge them by."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def make_split(
     if not parts.calibrating or not parts.held_out:
         why = "".join(f"; {warning}" for warning in parts.all_warnings())
         raise InvalidInput(
-            f"int8: {calibration} is too little to calibrate on one part and judge by the other; give 3 or more clips "
-            f"or pictures that show a face, or a longer clip{why}"
+            f"calibration: {calibration} is too little to calibrate on one part and judge by the other; give 3 or more "
+            f"clips or pictures that show a face, or a longer clip{why}"
         )
     held_out = _held_out(task, parts)
     chosen = _calibration(task, parts, held_out)
@@ -92,7 +92,9 @@ def _held_out(task: Task, parts: Parts) -> CropSet:
     warnings = []
     count = int((windows < real).all(axis=1).sum())
     if count < ENOUGH:
-        warnings.append(f"int8 is judged by {count} held-out windows, wanted {ENOUGH}: give more or longer clips")
+        warnings.append(
+            f"lower precisions are judged by {count} held-out windows, wanted {ENOUGH}: give more or longer clips"
+        )
     return CropSet(np.concatenate(strips), windows, origin, tuple(warnings))
 
 
@@ -108,13 +110,15 @@ def _calibration(task: Task, parts: Parts, held_out: CropSet) -> CropSet:
             if held.isdisjoint(marks):
                 found.setdefault(marks, window)
     if not found:
-        raise InvalidInput("int8: all crops to calibrate on are held out as well; give different clips or pictures")
+        raise InvalidInput(
+            "calibration: all crops to calibrate on are held out as well; give different clips or pictures"
+        )
     crops = np.concatenate(spread(list(found.values()), max(1, MOST_CALIBRATING // frames)))
     warnings = []
     if len(crops) < ENOUGH:
         warnings.append(
-            f"int8 is calibrated on {len(crops)} crops, wanted at least {ENOUGH}: its ranges may be too narrow; "
-            "give more or longer clips, or more pictures"
+            f"lower precisions are calibrated on {len(crops)} crops, wanted at least {ENOUGH}: ranges may be too "
+            "narrow; give more or longer clips, or more pictures"
         )
     windows = np.arange(len(crops), dtype=np.int64).reshape(-1, frames)
     return CropSet(crops, windows, "real crops of the user's own", tuple(warnings))

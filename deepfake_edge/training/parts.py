@@ -172,7 +172,9 @@ def _add_pictures(task: Task, pictures: Sequence[Path], parts: Parts) -> None:
         if strips:
             parts.held_are.append(f"{'' if per_frame else 'variations of '}{len(strips)} pictures")
         if strips and not per_frame:
-            parts.warnings.append("int8 is judged by variations of pictures: no clip is long enough to be held out")
+            parts.warnings.append(
+                "lower precisions are judged by variations of pictures: no clip is long enough to be held out"
+            )
     if bare:
         parts.warnings.append(f"{len(bare)} pictures show no face that could be found; taken as ready crops")
 
