@@ -129,11 +129,11 @@ class _Folder:
         bias = self.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(channels)
         if values is None or bias is None or (place == 1 and reader.op_type in ("Div", "Sub")):
             return False
-        if reader.op_type in ("Mul", "Div"):
-            along = [-1 if number == axis else 1 for number in range(rank)]
-            weights = np.asarray(_FACTORS[reader.op_type](weights, values.reshape(along)), np.float64)
         names = [f"folding:{node.output[0]}:{reader.output[0]}:{what}" for what in ("weights", "bias")]
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
+            if reader.op_type in ("Mul", "Div"):
+                along = [-1 if number == axis else 1 for number in range(rank)]
+                weights = np.asarray(_FACTORS[reader.op_type](weights, values.reshape(along)), np.float64)
             folded = [weights.astype(np.float32), _FACTORS[reader.op_type](np.asarray(bias), values).astype(np.float32)]
         if not all(np.isfinite(item).all() for item in folded):
             return False

@@ -70,6 +70,24 @@ def test_what_is_read_twice_or_differs_over_space_is_not_folded(new_net, run):
     assert operators(same(net.bytes(), run))["Mul"] == 2
 
 
+def test_a_division_by_zero_is_left_to_the_network(new_net):
+    net = new_net()
+    net.add("Div", "d", net.conv("a", "crops", (2, 3, 3, 3)), net.weight("by", np.array([0.0, 2.0]).reshape(2, 1, 1)))
+    net.ending("d", 2)
+    assert "Div" in [node.op_type for node in Graph.read(prepare(net.bytes())).nodes]
+
+
+def test_nodes_that_run_in_a_circle_are_refused(new_net):
+    net = new_net()
+    net.conv("a", "crops", (4, 3, 3, 3))
+    net.add("Add", "b", "a", "a")
+    net.ending(net.add("Relu", "c", "b"), 4)
+    model = workshop.onnx().load_from_string(net.bytes())
+    model.graph.node[1].input[1] = "c"
+    with pytest.raises(ConversionError, match="cannot be prepared for fp16 or int8"):
+        prepare(model.SerializeToString())
+
+
 def test_zero_padding_and_reshapes_to_the_same_shape_go(new_net, run):
     net = new_net()
     net.add("Pad", "p", "crops", net.weight("pads", np.array([0, 0, 0, 1, 0, 0, 2, 1])))
