@@ -49,6 +49,11 @@ class ConvertOptions:
 def check_precisions(options: ConvertOptions) -> dict[str, Gate]:
     """Refuse what no conversion could give; the gates otherwise."""
     wanted = options.precisions
+    if "bf16" in wanted:
+        raise InvalidInput(
+            "precision: bf16 is not converted: it is fp32 computed in bfloat16 where a CPU can: "
+            "deepfake-edge detect --precision bf16"
+        )
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(_PRECISIONS):
         raise InvalidInput(f"precision: wanted some of {', '.join(_PRECISIONS)}, each once, got {', '.join(wanted)!r}")
     if "int8" in wanted and options.calibration is None:

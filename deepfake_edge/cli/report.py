@@ -69,13 +69,20 @@ def _track_json(track: TrackVerdict) -> dict[str, Any]:
 
 
 def _model_json(detector: Detector) -> dict[str, Any]:
-    result: dict[str, Any] = {"name": detector.name, "sha256": detector.sha256, "variant": detector.precision}
+    variants = dict.fromkeys(member.model.variant for member in detector.members)
+    result: dict[str, Any] = {
+        "name": detector.name,
+        "sha256": detector.sha256,
+        "precision": detector.precision,
+        "variant": ", ".join(variants),
+    }
     if detector.sha256 != detector.members[0].model.sha256:
         result["members"] = [
             {
                 "name": member.model.name,
                 "sha256": member.model.sha256,
-                "variant": member.model.precision,
+                "precision": member.model.precision,
+                "variant": member.model.variant,
                 "weight": round(member.weight, _DECIMALS),
             }
             for member in detector.members

@@ -60,10 +60,20 @@ def test_detect_json_is_the_contracts(capsys, place):
         "model", "runtime", "faces", "timings_ms",
     }  # fmt: skip
     assert result["label"] == "fake"
-    assert set(result["model"]) == {"name", "sha256", "variant"}
+    assert set(result["model"]) == {"name", "sha256", "precision", "variant"}
     (track,) = result["tracks"]
     assert set(track) == {"id", "first_s", "last_s", "fake_score", "reason", "windows"}
     assert set(track["windows"][0]) == {"start_s", "end_s", "fake_score"}
+
+
+def test_results_name_the_networks_that_gave_the_precision(capsys, place, tmp_path):
+    bundle = bright_means_fake()
+    fp32 = bundle.variants["fp32"]
+    write_bundle(replace(bundle, variants={"int8": fp32, "int8-unsigned": fp32}), tmp_path / "m.dfe")
+    options = ("--faces", "whole", "--runtime", "onnxruntime", "--json", "-", "--model", tmp_path / "m.dfe")
+    _, out, _ = run(capsys, "-q", "detect", place / "bright.png", *options)
+    model = json.loads(out)["model"]
+    assert (model["precision"], model["variant"]) == ("int8", "int8-unsigned")
 
 
 def test_a_bad_input_is_reported_and_the_rest_goes_on(capsys, place):
@@ -262,10 +272,10 @@ def test_detect_with_an_ensemble_names_its_members(capsys, place, clip):
     code, out, _ = run(capsys, *command)
     result = json.loads(out)
     assert (code, result["label"]) == (0, "fake")
-    assert set(result["model"]) == {"name", "sha256", "variant", "members"}
+    assert set(result["model"]) == {"name", "sha256", "precision", "variant", "members"}
     members = result["model"]["members"]
     assert [(member["name"], member["weight"]) for member in members] == [("bright", 0.25), ("clip", 0.75)]
-    assert set(members[0]) == {"name", "sha256", "variant", "weight"}
+    assert set(members[0]) == {"name", "sha256", "precision", "variant", "weight"}
     (track,) = result["tracks"]
     assert set(track["windows"][0]) == {"start_s", "end_s", "fake_score"}
 
