@@ -172,7 +172,7 @@ class _Workshop:
             self.made.notes.extend(self._prices(precision, mixed))
 
     def _prices(self, precision: str, mixed: Mixed) -> Iterator[str]:
-        """What went back to float32, and how much longer each made a crop take than everything lowered.
+        """What went back to float32, one group after another, and how much longer it takes then than all lowered.
 
         Said, and not kept in the bundle: times differ from run to run, the same model gives the same bytes.
         """
@@ -181,8 +181,8 @@ class _Workshop:
             # In pairs: a dozen networks at once would take a dozen times the memory.
             _, ratio = relative_times([mixed.stages[0], stage], network, self._batch)
             yield (
-                f"{precision}: {', '.join(group.layers)} ({group.multiply_adds:.0%} of the work) stay in float32, "
-                f"without which it does not pass; that takes {ratio:.2f} times as long as all lowered ({runtime.name})"
+                f"{precision}: back to float32 went {', '.join(group.layers)} ({group.multiply_adds:.0%} of the work); "
+                f"so far it takes {ratio:.2f} times as long as with all layers lowered ({runtime.name})"
             )
 
     def _add(self, name: str, graph: bytes, figures: dict[str, Any], layers: Mapping[str, Any]) -> None:
