@@ -149,7 +149,9 @@ def test_three_clips_are_parted_by_file(tmp_path):
     assert bytes_of(split.held_out.crops) == third
     assert not shared(split)
     assert (len(split.calibration.crops), len(split.held_out.windows)) == (200, 96)
-    assert split.warnings == ("lower precisions are judged by 96 held-out windows, wanted 200: give more or longer clips",)
+    assert split.warnings == (
+        "lower precisions are judged by 96 held-out windows, wanted 200: give more or longer clips",
+    )
 
 
 def test_clips_that_show_no_face_are_named_and_cost_the_others_nothing(tmp_path):
