@@ -48,7 +48,7 @@ _BATCH = 8
 _HEADER = ("runtime", "precision", "AUC windows", "AUC files", "max diff", "mean diff", "flips", "windows")
 
 Judge: TypeAlias = Callable[[Floats], NDArray[np.float64]]
-"""Crops (N, 3, S, S) of one file -> fake scores of all its windows (W,)."""
+"""Crops (N, 3, S, S) of one file -> fake scores of its windows (W,), which overlap by half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _model_judge(model: Model) -> Judge:
     def judge(crops: Floats) -> NDArray[np.float64]:
         batches = np.array_split(crops, -(-len(crops) // _BATCH))
         features = np.concatenate([model.features(batch) for batch in batches])
-        windows = in_windows(features, model.spec.clip.frames)
+        windows = _windows(features, model.spec)
         return np.concatenate([model.scores(batch)[0] for batch in np.array_split(windows, -(-len(windows) // _BATCH))])
 
     return judge
@@ -145,10 +145,15 @@ def _keras_judge(path: Path, spec: ModelSpec) -> Judge:
     def judge(crops: Floats) -> NDArray[np.float64]:
         values = crops.transpose(0, 2, 3, 1)
         if len(model.inputs[0].shape) == 5:
-            values = in_windows(values, spec.clip.frames)
+            values = _windows(values, spec)
         return fake_scores(model.predict(values, batch_size=_BATCH, verbose=0), spec)
 
     return judge
+
+
+def _windows(values: Floats, spec: ModelSpec) -> Floats:
+    """Windows that overlap by half: Keras computes every crop of each."""
+    return in_windows(values, spec.clip.frames, stride=max(spec.clip.frames // 2, 1))
 
 
 def _judgement(
