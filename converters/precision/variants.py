@@ -30,6 +30,8 @@ from deepfake_edge.training.progress import Progress
 
 # What a second int8 network must gain on ONNX Runtime's CPU to be worth its bytes.
 WORTH = 1.3
+# Below this rank correlation a network no longer tells apart what the source does, however small the differences.
+_AGREES = 0.9
 
 
 def make_variants(
@@ -189,6 +191,13 @@ class _Workshop:
         variant = self.trial.variant(graph)
         golden = self.trial.golden(name, graph)
         self.made.variants[name] = replace(variant, parity=figures, golden=golden, layers=layers)
+        agreement = figures["rank_agreement"]
+        if agreement is None or agreement < _AGREES:
+            found = "its scores are all alike" if agreement is None else f"rank agreement {agreement:.2f}"
+            self.made.notes.append(
+                f"{name} passes, but does not order these crops as the source does ({found}): they prove little; "
+                "give real and fake clips of your own: --calibration PATH"
+            )
 
     @cached_property
     def _batch(self) -> Floats:

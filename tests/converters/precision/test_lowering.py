@@ -169,6 +169,17 @@ def test_a_network_that_is_all_classifier_is_not_given_as_lowered(keras, tiny, o
     }
 
 
+def test_passing_where_all_scores_are_alike_is_told(plain, options, tmp_path):
+    """The differences are as small as the scores' own: a dead network would pass as well."""
+    model = plain()
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel * 1e-7, bias])
+    model.save(tmp_path / "m.keras")
+    report = convert(tmp_path / "m.keras", tmp_path / "m.dfe", replace(options, precisions=("fp32", "int8")))
+    assert "int8" in report.variants
+    assert any("does not order these crops as the source does" in text for text in report.warnings)
+
+
 def test_int8_without_calibration_crops_is_refused_at_once(plain, options, tmp_path):
     plain().save(tmp_path / "m.keras")
     with pytest.raises(InvalidInput, match="int8 needs real face crops"):
