@@ -61,7 +61,13 @@ def check_precisions(options: ConvertOptions) -> dict[str, Gate]:
             "precision: int8 needs real face crops to calibrate on: --calibration PATH (clips, pictures or crops, "
             "real and fake)"
         )
-    return parse_gates(options.gates)
+    gates = parse_gates(options.gates)
+    idle = sorted({key for key in options.gates if key.partition(".")[0] not in wanted})
+    if idle:
+        raise InvalidInput(
+            f"gate: {', '.join(idle)}: that precision is not asked for; --precision says {', '.join(wanted)}"
+        )
+    return gates
 
 
 def check_output(output: Path, source: Path) -> None:

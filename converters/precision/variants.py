@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -113,6 +114,7 @@ class _Workshop:
         calibration = {
             "crops": len(self.trial.calibration.crops),
             "crops_are": self.trial.calibration.origin,
+            "crops_sha256": hashlib.sha256(self.trial.calibration.crops.tobytes()).hexdigest(),
             "ranges_by": method,
             "loss_by_method": {name: float(f"{loss:.3g}") for name, loss in losses.items()},
         }
@@ -158,7 +160,8 @@ class _Workshop:
 
     def _finish(self, precision: str, mixed: Mixed, layers: dict[str, Any]) -> None:
         if mixed.objections:
-            self.made.left_out[precision] = (*mixed.objections, mixed.worst)
+            advice = f"give more clips, real and fake, or set other limits: --gate {precision}.LIMIT=SHARE"
+            self.made.left_out[precision] = (*mixed.objections, mixed.worst, advice)
             return
         if mixed.put_back:
             layers["put_back"] = [

@@ -29,13 +29,11 @@ class Split:
         held_out: crops and windows of other files, or of later parts of the same clips, to judge by; none of its
             crops is in `calibration`.
         warnings: what a user should know of them.
-        sha256: of the calibration crops.
     """
 
     calibration: CropSet
     held_out: CropSet
     warnings: tuple[str, ...]
-    sha256: str
 
 
 def make_split(
@@ -78,7 +76,7 @@ def make_split(
     held_out = _held_out(task, parts)
     chosen = _calibration(task, parts, held_out)
     warnings = (*parts.all_warnings(), *held_out.warnings, *chosen.warnings)
-    return Split(chosen, held_out, warnings, hashlib.sha256(chosen.crops.tobytes()).hexdigest())
+    return Split(chosen, held_out, warnings)
 
 
 def _held_out(task: Task, parts: Parts) -> CropSet:

@@ -106,7 +106,7 @@ def test_the_same_folder_gives_the_same_crops(tmp_path, clip):
     folder = pictures(tmp_path / "p", 30)
     (folder / "clip.mp4").write_bytes(clip.read_bytes())
     first, second = (make_split(CROP, PER_FRAME, folder) for _ in range(2))
-    assert first.sha256 == second.sha256 == hashlib.sha256(first.calibration.crops.tobytes()).hexdigest()
+    assert first.calibration.crops.tobytes() == second.calibration.crops.tobytes()
     np.testing.assert_array_equal(first.held_out.crops, second.held_out.crops)
     np.testing.assert_array_equal(first.held_out.windows, second.held_out.windows)
 

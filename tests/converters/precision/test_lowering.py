@@ -140,7 +140,8 @@ def test_what_cannot_pass_is_left_out_and_says_which_layers_hurt(plain, options,
     report = convert(tmp_path / "m.keras", tmp_path / "m.dfe", strict)
     assert list(read_bundle(report.path).variants) == ["fp32"]
     assert "largest difference" in report.left_out["int8"][0]
-    assert "the layers that lose most" in report.left_out["int8"][-1]
+    assert "the layers that lose most" in report.left_out["int8"][-2]
+    assert "--gate int8" in report.left_out["int8"][-1]
     with pytest.raises(ConversionError, match="nothing was written"):
         convert(tmp_path / "m.keras", tmp_path / "none.dfe", replace(strict, precisions=("int8",)))
     assert not (tmp_path / "none.dfe").exists()
@@ -178,6 +179,16 @@ def test_passing_where_all_scores_are_alike_is_told(plain, options, tmp_path):
     report = convert(tmp_path / "m.keras", tmp_path / "m.dfe", replace(options, precisions=("fp32", "int8")))
     assert "int8" in report.variants
     assert any("does not order these crops as the source does" in text for text in report.warnings)
+
+
+def test_a_limit_for_what_is_not_asked_for_is_refused(options, tmp_path):
+    (tmp_path / "m.keras").write_bytes(b"")
+    with pytest.raises(InvalidInput, match=r"gate: int8.max: that precision is not asked for"):
+        convert(
+            tmp_path / "m.keras",
+            tmp_path / "m.dfe",
+            replace(options, precisions=("fp32",), gates={"int8.max": "0"}),
+        )
 
 
 def test_int8_without_calibration_crops_is_refused_at_once(plain, options, tmp_path):
