@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -44,7 +44,6 @@ class Mixed:
         graph: the network; with objections, the last that was tried.
         lowered: names of its lowered layers.
         put_back: the groups that went back to float32, the most sensitive first.
-        stages: the networks on the way: all lowered, one group back, two groups back, ..., `graph`.
         figures: of `graph`, on held-out crops.
         objections: what the gate has against it; empty where it passed.
     """
@@ -52,7 +51,6 @@ class Mixed:
     graph: bytes
     lowered: tuple[str, ...]
     put_back: tuple[Group, ...]
-    stages: tuple[bytes, ...] = field(repr=False)
     figures: dict[str, Any]
     objections: list[str]
 
@@ -68,28 +66,39 @@ def search(layers: Sequence[Layer], build: Build, judge: Judge, loss: Loss, prog
     """Lower everything; where the gate objects, put back group after group, the most sensitive first.
 
     How sensitive a group is, is measured by lowering it alone (on calibration crops); whether the rest passes, by the
-    gate (on held-out crops).
+    gate (on held-out crops). Once it passes, groups that went back before are lowered again where it passes even so.
     """
-    names = [layer.name for layer in layers]
-    stages = [build(names)]
-    figures, objections = judge(stages[0])
-    put_back: list[Group] = []
-    if objections:
-        groups = told(_groups(layers), "looking for the layers that lose most", progress)
-        ranked = sorted((_weighed(group, layers, build, loss) for group in groups), key=lambda group: -group.loss)
-        for group in ranked:
-            put_back.append(group)
-            if progress is not None:
-                progress(f"it does not pass ({'; '.join(objections)}): back to float32 go {', '.join(group.layers)}")
-            gone = {name for each in put_back for name in each.layers}
-            names = [layer.name for layer in layers if layer.name not in gone]
-            if not names:
-                break
-            stages.append(build(names))
-            figures, objections = judge(stages[-1])
-            if not objections:
-                break
-    return Mixed(stages[-1], tuple(names), tuple(put_back), tuple(stages), figures, objections)
+    desk = _Desk([layer.name for layer in layers], build, judge)
+    found = desk.judged(())
+    if not found.objections:
+        return found
+    groups = told(_groups(layers), "looking for the layers that lose most", progress)
+    ranked = sorted((_weighed(group, layers, build, loss) for group in groups), key=lambda group: -group.loss)
+    for count, group in enumerate(ranked, start=1):
+        if progress is not None:
+            progress(f"it does not pass ({'; '.join(found.objections)}): back to float32 go {', '.join(group.layers)}")
+        if count == len(ranked):
+            return replace(found, lowered=(), put_back=tuple(ranked))
+        found = desk.judged(ranked[:count])
+        if not found.objections:
+            break
+    for group in reversed(found.put_back[:-1]):
+        fewer = desk.judged([each for each in found.put_back if each is not group])
+        found = found if fewer.objections else fewer
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    names: Sequence[str]
+    build: Build
+    judge: Judge
+
+    def judged(self, put_back: Sequence[Group]) -> Mixed:
+        gone = {name for group in put_back for name in group.layers}
+        lowered = tuple(name for name in self.names if name not in gone)
+        graph = self.build(lowered)
+        return Mixed(graph, lowered, tuple(put_back), *self.judge(graph))
 
 
 def _groups(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:

@@ -17,7 +17,7 @@ from deepfake_edge.converters.precision.candidates import Trial, relative_times
 from deepfake_edge.converters.precision.gate import Gate, measure, objections
 from deepfake_edge.converters.precision.graph import Layer, prepare, quantisable
 from deepfake_edge.converters.precision.made import Made
-from deepfake_edge.converters.precision.mixed import Mixed, search
+from deepfake_edge.converters.precision.mixed import Build, Mixed, search
 from deepfake_edge.converters.precision.quantise import quantise
 from deepfake_edge.converters.precision.range_cache import observe_once
 from deepfake_edge.converters.precision.ranges import Observed
@@ -97,7 +97,7 @@ class _Workshop:
             self.made.left_out["fp16"] = ("nothing is left of it that float16 can hold",)
             return
         kept = sorted(set(wide) | every - set(mixed.lowered))
-        self._finish("fp16", mixed, {"fp32": kept, "too_large_for_fp16": sorted(wide)})
+        self._finish("fp16", mixed, {"fp32": kept, "too_large_for_fp16": sorted(wide)}, build)
 
     def int8(self) -> None:
         if not self._can("int8"):
@@ -110,7 +110,11 @@ class _Workshop:
             losses[method] = self.trial.loss("int8", quantise(self.prepared, ranges, everything))
         method = min(losses, key=lambda name: losses[name])
         ranges = self.observed.ranges(method)
-        mixed = self._search("int8", lambda lowered: quantise(self.prepared, ranges, lowered))
+
+        def build(lowered: Collection[str]) -> bytes:
+            return quantise(self.prepared, ranges, lowered)
+
+        mixed = self._search("int8", build)
         calibration = {
             "crops": len(self.trial.calibration.crops),
             "crops_are": self.trial.calibration.origin,
@@ -119,7 +123,7 @@ class _Workshop:
             "loss_by_method": {name: float(f"{loss:.3g}") for name, loss in losses.items()},
         }
         kept = [name for name in everything if name not in mixed.lowered]
-        self._finish("int8", mixed, {"int8": list(mixed.lowered), "fp32": kept, "calibration": calibration})
+        self._finish("int8", mixed, {"int8": list(mixed.lowered), "fp32": kept, "calibration": calibration}, build)
         if "int8" in self.made.variants:
             self._unsigned(mixed, quantise(self.prepared, ranges, mixed.lowered, unsigned=True))
 
@@ -141,7 +145,7 @@ class _Workshop:
         if not against:
             self._add("int8-unsigned", graph, figures, self.made.variants["int8"].layers)
 
-    def _search(self, precision: str, build: Callable[[Collection[str]], bytes]) -> Mixed:
+    def _search(self, precision: str, build: Build) -> Mixed:
         return search(
             self.layers,
             build,
@@ -158,7 +162,7 @@ class _Workshop:
         kept = {"crops": len(self.trial.held_out.crops), "crops_are": self.trial.held_out.origin, **in_short(figures)}
         return kept, list(objections(figures, self.gates[precision]))
 
-    def _finish(self, precision: str, mixed: Mixed, layers: dict[str, Any]) -> None:
+    def _finish(self, precision: str, mixed: Mixed, layers: dict[str, Any], build: Build) -> None:
         if mixed.objections:
             advice = f"give more clips, real and fake, or set other limits: --gate {precision}.LIMIT=SHARE"
             self.made.left_out[precision] = (*mixed.objections, mixed.worst, advice)
@@ -174,17 +178,20 @@ class _Workshop:
             ]
         self._add(precision, mixed.graph, mixed.figures, layers)
         if mixed.put_back:
-            self.made.notes.extend(self._prices(precision, mixed))
+            self.made.notes.extend(self._prices(precision, mixed, build))
 
-    def _prices(self, precision: str, mixed: Mixed) -> Iterator[str]:
+    def _prices(self, precision: str, mixed: Mixed, build: Build) -> Iterator[str]:
         """What went back to float32, one group after another, and how much longer it takes then than all lowered.
 
         Said, and not kept in the bundle: times differ from run to run, the same model gives the same bytes.
         """
         runtime, network = choose_runtime("auto", None)
-        for group, stage in zip(mixed.put_back, mixed.stages[1:], strict=True):
+        names = [layer.name for layer in self.layers]
+        everything = build(names)
+        for group in mixed.put_back:
+            names = [name for name in names if name not in group.layers]
             # In pairs: a dozen networks at once would take a dozen times the memory.
-            _, ratio = relative_times([mixed.stages[0], stage], network, self._batch)
+            _, ratio = relative_times([everything, build(names)], network, self._batch)
             yield (
                 f"{precision}: back to float32 went {', '.join(group.layers)} ({group.multiply_adds:.0%} of the work); "
                 f"so far it takes {ratio:.2f} times as long as with all layers lowered ({runtime.name})"

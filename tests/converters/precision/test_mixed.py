@@ -58,10 +58,23 @@ def test_only_the_group_that_loses_goes_back():
 def test_the_most_sensitive_group_goes_first():
     found, _ = run(12, {"layer2": 5.0, "layer7": 9.0, "layer9": 0.5}, 1.0)
     assert [group.layers for group in found.put_back] == [("layer7",), ("layer2",)]
-    assert len(found.stages) == 3
-    assert found.stages[0] == build([layer.name for layer in layers(12)])
-    assert found.stages[-1] == found.graph
+    assert found.graph == build(found.lowered)
     assert [group.multiply_adds for group in found.put_back] == pytest.approx([107 / 1266, 102 / 1266], abs=1e-4)
+
+
+def test_what_went_back_for_nothing_is_lowered_again():
+    """Alone, layer 1 loses more; but only layer 5 is in the way of the whole."""
+    alone = {"layer1": 9.0, "layer5": 5.0, "layer8": 7.0}
+    scale = Scale(alone, 1.0)
+
+    def judge(graph: bytes):
+        return scale.judge(b"layer5" if b"layer5" in graph else b"")
+
+    found = search(layers(12), build, judge, scale.loss, None)
+    assert [group.layers for group in found.put_back] == [("layer5",)]
+    assert {"layer1", "layer8"} <= set(found.lowered)
+    assert found.graph == build(found.lowered)
+    assert not found.objections
 
 
 def test_where_nothing_helps_it_says_so_and_names_the_worst():
