@@ -47,8 +47,8 @@ def make_variants(
         progress: is told what is being done.
     """
     made = Made()
-    workshop = _Workshop(trial, gates, progress, made)
-    tasks: dict[str, Callable[[], None]] = {"fp16": workshop.fp16, "int8": workshop.int8}
+    maker = _Maker(trial, gates, progress, made)
+    tasks: dict[str, Callable[[], None]] = {"fp16": maker.fp16, "int8": maker.int8}
     for precision in precisions:
         try:
             with told(f"{precision} cannot be made"):
@@ -63,7 +63,7 @@ def make_variants(
 
 
 @dataclass(frozen=True)
-class _Workshop:
+class _Maker:
     trial: Trial
     gates: Mapping[str, Gate]
     progress: Progress | None

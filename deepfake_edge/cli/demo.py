@@ -13,7 +13,7 @@ from deepfake_edge.errors import InvalidInput
 
 _FAMILY = "xception-lstm"
 _UNTRAINED = """\
-These weights are UNTRAINED: seeded random numbers in the architecture that others train. The verdict below shows
+These weights are UNTRAINED: seeded random numbers in the architecture that others train. The verdict above shows
 that the whole way works; it says nothing about the picture."""
 
 
