@@ -17,10 +17,12 @@ from deepfake_edge.errors import (
     BundleError,
     ConversionError,
     DeepfakeEdgeError,
+    DeviceLost,
     EngineMismatch,
     InferenceError,
     InvalidInput,
     MissingDependency,
+    OutOfDeviceMemory,
     SourceError,
 )
 from deepfake_edge.session import Session
@@ -35,6 +37,7 @@ __all__ = [
     "CropSpec",
     "DeepfakeEdgeError",
     "Detector",
+    "DeviceLost",
     "EngineMismatch",
     "Face",
     "Frame",
@@ -43,6 +46,7 @@ __all__ = [
     "MissingDependency",
     "ModelSpec",
     "Moment",
+    "OutOfDeviceMemory",
     "Score",
     "Session",
     "SourceError",

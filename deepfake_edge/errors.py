@@ -8,6 +8,8 @@ DeepfakeEdgeError
 │   └── EngineMismatch                   a device engine does not fit this device
 ├── ConversionError                      a model cannot be converted; carries every reason
 └── InferenceError                       a network failed while it ran, or gave non-finite numbers
+    ├── OutOfDeviceMemory                a GPU has too little memory left
+    └── DeviceLost                       a GPU's context is gone; only a new process can use it again
 
 A message says what failed, what was wanted, what came, and the next command to run.
 """
@@ -20,10 +22,12 @@ __all__ = [
     "BundleError",
     "ConversionError",
     "DeepfakeEdgeError",
+    "DeviceLost",
     "EngineMismatch",
     "InferenceError",
     "InvalidInput",
     "MissingDependency",
+    "OutOfDeviceMemory",
     "SourceError",
 ]
 
@@ -67,3 +71,11 @@ class ConversionError(DeepfakeEdgeError):
 
 class InferenceError(DeepfakeEdgeError):
     """A network failed while it ran, or returned numbers that are not finite."""
+
+
+class OutOfDeviceMemory(InferenceError):
+    """A GPU has too little memory left for what was asked; nothing of it was kept."""
+
+
+class DeviceLost(InferenceError):
+    """A GPU's context is gone: nothing on it works in this process any more. Restart the process."""
