@@ -1,5 +1,7 @@
 from deepfake_edge.data import Floats, Pixels, Planes
 
+ROWS_PER_THREAD: int
+
 class CropOptions:
     def __init__(
         self,
@@ -22,4 +24,5 @@ def crop_batch(
     threads: int,
     kernel: str,
 ) -> None: ...
+def plan_crops(width: int, height: int, layout: str, boxes_xyxy: Floats, options: CropOptions) -> Pixels: ...
 def kernels() -> list[str]: ...

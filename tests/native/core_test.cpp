@@ -1,7 +1,7 @@
 // The core without Python: for the sanitizers, and for CPUs that are only emulated.
 //
 // Every image is a heap block of exactly its own size, so that a sanitizer sees any byte read beside it. Each kernel
-// set must give the generic one's floats.
+// set must give the generic one's floats, and so must the CUDA kernel, which runs here as its double for the CPU.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -9,7 +9,13 @@
 #include <random>
 #include <vector>
 
+#include "../doubles/cuda/kernel.h"
 #include "crop.hpp"
+#include "plan.hpp"
+#include "plan_crops.hpp"
+
+extern "C" int crop_packed_float32_launch(const KernelLaunch* launch);
+extern "C" int crop_nv12_float32_launch(const KernelLaunch* launch);
 
 namespace {
 
@@ -59,6 +65,29 @@ Options make_options(int size, Fit fit, Resize resize) {
     return {size, 1.0, fit, resize, true, {Affine{127.5F, 0.5F}, Affine{0.0F, 1.0F}, Affine{10.0F, 0.25F}}};
 }
 
+char* as_it_is(std::uint64_t address, std::size_t*) { return reinterpret_cast<char*>(address); }
+
+// Each crop twice, the blocks' surplus threads included.
+std::vector<float> crop_on_the_device(const Image& image, const Options& options, const Rect& rect) {
+    const Rect rects[2] = {rect, rect};
+    std::vector<std::int32_t> plan = dfe::plan_crops(image, options, rects, 2);
+    std::vector<float> out(static_cast<std::size_t>(6 * options.size * options.size), std::nanf(""));
+    const std::int32_t* words = plan.data();
+    std::int64_t row_bytes = image.row_bytes;
+    std::int64_t chroma_row_bytes = image.chroma_row_bytes;
+    const std::uint8_t* pixels = image.pixels;
+    const std::uint8_t* chroma = image.chroma;
+    float* values = out.data();
+    void* const arguments[] = {&words, &pixels, &row_bytes, &chroma, &chroma_row_bytes, &values};
+    const unsigned size = static_cast<unsigned>(options.size);
+    const unsigned tile_rows = 8 * dfe::kRowsPerThread;
+    const KernelLaunch launch{
+        {(size + 31) / 32, (size + tile_rows - 1) / tile_rows, 2}, {32, 8, 1}, arguments, as_it_is};
+    const bool nv12 = image.layout == Layout::kNv12;
+    if ((nv12 ? crop_nv12_float32_launch : crop_packed_float32_launch)(&launch) != 0) out.clear();
+    return out;
+}
+
 void one_trial(int trial, std::mt19937& random) {
     const auto upto = [&](unsigned limit) { return static_cast<int>(random() % limit); };
     const auto layout = static_cast<Layout>(upto(3));
@@ -85,6 +114,9 @@ void one_trial(int trial, std::mt19937& random) {
         expect(std::memcmp(got.data(), wanted.data(), bytes) == 0, sets[i]->name, trial);
         expect(std::memcmp(got.data() + floats, wanted.data(), bytes) == 0, "the second crop differs", trial);
     }
+    wanted.insert(wanted.end(), wanted.begin(), wanted.end());
+    const std::vector<float> device = crop_on_the_device(image, options, rect);
+    expect(device.size() == wanted.size() && std::equal(device.begin(), device.end(), wanted.begin()), "CUDA", trial);
 }
 
 void flat_colours_stay_flat(std::mt19937& random) {

@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "colour.hpp"
 #include "filters.hpp"
 #include "geometry.hpp"
 #include "kernels.hpp"
+#include "pixel.hpp"
 
 namespace dfe {
 

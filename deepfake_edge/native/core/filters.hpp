@@ -4,19 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "pixel.hpp"
+
 namespace dfe {
 
 enum class Resize : std::uint8_t { kLinear, kArea, kBilinear, kBicubic };
-
-// The arithmetic that a resize is carried out in.
-enum class Method : std::uint8_t {
-    kBlend,    // OpenCV's 11-bit bilinear: two taps an axis
-    kRounded,  // Pillow's 22-bit convolution, rounded to a byte after each axis
-    kMean,     // OpenCV's area mean
-};
-
-constexpr int kBlendBits = 11;
-constexpr int kRoundedBits = 22;
 
 // Output i is the sum over k of weights[i * taps + k] * input[first[i] + k]. Inputs outside the axis carry no
 // weight horizontally and stand for the nearest one inside vertically.

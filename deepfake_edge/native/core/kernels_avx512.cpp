@@ -4,9 +4,8 @@
 
 #include <cstring>
 
-#include "colour.hpp"
-#include "filters.hpp"
 #include "kernels.hpp"
+#include "pixel.hpp"
 
 namespace dfe {
 namespace {

@@ -1,9 +1,6 @@
 // Plain C++: what every CPU runs, and what the other sets are measured against.
-#include <cmath>
-
-#include "colour.hpp"
-#include "filters.hpp"
 #include "kernels.hpp"
+#include "pixel.hpp"
 
 namespace dfe {
 namespace {
@@ -39,33 +36,29 @@ void blend_row(const std::uint8_t* row, const Taps& taps, std::int16_t* planes) 
         for (int i = 0; i < taps.padded; ++i) {
             const std::uint8_t* pixel = row + taps.offset[i] + channel;
             const std::int32_t sum = pixel[0] * taps.high[2 * i] + pixel[taps.pixel_bytes] * taps.high[2 * i + 1];
-            plane[i] = static_cast<std::int16_t>(sum >> 4);
+            plane[i] = blend_across(sum);
         }
     }
 }
 
 void rounded_row(const std::uint8_t* row, const Taps& taps, std::uint8_t* planes) {
-    filter_row(row, taps, planes,
-               [](std::int32_t sum) { return clip_to_byte((sum + (1 << (kRoundedBits - 1))) >> kRoundedBits); });
+    filter_row(row, taps, planes, [](std::int32_t sum) { return rounded_byte(sum); });
 }
 
 void mean_row(const std::uint8_t* row, const Taps& taps, float* planes) {
     filter_row(row, taps, planes, [](std::int32_t sum) { return static_cast<float>(sum); });
 }
 
-// OpenCV's VResizeLinear: 16-bit products, each cut before they are added.
 void blend(const std::int16_t* const* rows, const std::int32_t* weights, Affine affine, float* out, int count) {
     for (int i = 0; i < count; ++i) {
-        const std::int32_t upper = (rows[0][i] * weights[0]) >> 16;
-        const std::int32_t lower = (rows[1][i] * weights[1]) >> 16;
-        out[i] = affine((upper + lower + 2) >> 2);
+        out[i] = affine(blend_down(rows[0][i], weights[0], rows[1][i], weights[1]));
     }
 }
 
 std::uint8_t rounded_at(const std::uint8_t* const* rows, const ColumnTaps& taps, int i) {
-    std::int32_t sum = 1 << (kRoundedBits - 1);
+    std::int32_t sum = 0;
     for (int k = 0; k < 2 * taps.pairs; ++k) sum += rows[k][i] * (taps.high[k] * 256 + taps.low[k]);
-    return clip_to_byte(sum >> kRoundedBits);
+    return rounded_byte(sum);
 }
 
 void rounded(const std::uint8_t* const* rows, const ColumnTaps& taps, Affine affine, float* out, int count) {
@@ -81,7 +74,7 @@ void mean(const float* const* rows, const float* weights, int taps, MeanStep ste
     for (int i = 0; i < count; ++i) {
         float sum = rows[0][i] * weights[0];
         for (int k = 1; k < taps; ++k) sum += rows[k][i] * weights[k];
-        out[i] = affine(clip_to_byte(static_cast<std::int32_t>(std::lrintf(sum * step.factor + step.bias))));
+        out[i] = affine(mean_byte(sum, step.factor, step.bias));
     }
 }
 

@@ -32,6 +32,13 @@ void check_sides(const std::string& name, py::ssize_t height, py::ssize_t width)
     }
 }
 
+Layout layout_named(const std::string& name) {
+    if (name == "BGR") return Layout::kBgr;
+    if (name == "RGB") return Layout::kRgb;
+    if (name == "NV12") return Layout::kNv12;
+    refuse("image format", "BGR, RGB or NV12", name);
+}
+
 struct Plane {
     const std::uint8_t* data;
     py::ssize_t height;
@@ -127,16 +134,25 @@ std::string numbers(const float* box) {
 }  // namespace
 
 Image read_image(const py::object& pixels, const std::string& layout) {
-    if (layout == "NV12") return read_nv12(pixels);
-    if (layout != "BGR" && layout != "RGB") refuse("image format", "BGR, RGB or NV12", layout);
+    const Layout named = layout_named(layout);
+    if (named == Layout::kNv12) return read_nv12(pixels);
     const Plane plane = read_plane(pixels, "image", 3);
-    return {layout == "RGB" ? Layout::kRgb : Layout::kBgr,
+    return {named,
             static_cast<int>(plane.width),
             static_cast<int>(plane.height),
             plane.data,
             plane.row_bytes,
             nullptr,
             0};
+}
+
+Image describe_image(py::ssize_t width, py::ssize_t height, const std::string& layout) {
+    const Layout named = layout_named(layout);
+    check_sides("image", height, width);
+    if (named == Layout::kNv12 && (width % 2 != 0 || height % 2 != 0)) {
+        refuse("image", "NV12 with even sides", std::to_string(width) + " x " + std::to_string(height));
+    }
+    return {named, static_cast<int>(width), static_cast<int>(height), nullptr, 0, nullptr, 0};
 }
 
 Boxes read_boxes(const py::object& object) {

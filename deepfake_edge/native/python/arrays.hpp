@@ -14,6 +14,9 @@ namespace dfe::python {
 // A picture, or NV12's two planes in a tuple, as (H, W, 3) or ((H, W), (H/2, W/2, 2)) of uint8.
 Image read_image(const pybind11::object& pixels, const std::string& layout);
 
+// A frame that lies in a GPU's memory: its format and sides, without pixels.
+Image describe_image(pybind11::ssize_t width, pybind11::ssize_t height, const std::string& layout);
+
 // float32 (N, 4), C-contiguous.
 struct Boxes {
     const float* data;

@@ -1,4 +1,5 @@
 // The Python module deepfake_edge._native; deepfake_edge.preprocess is its typed face.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -6,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "../cuda/plan.hpp"
+#include "../cuda/plan_crops.hpp"
 #include "arrays.hpp"
 
 namespace py = pybind11;
@@ -72,6 +75,24 @@ void crop_batch(const py::object& image, const std::string& layout, const py::ob
     crop_faces(source, options, kernels, rects.data(), rects.size(), threads, target);
 }
 
+py::array_t<std::uint8_t> plan_crops(py::ssize_t width, py::ssize_t height, const std::string& layout,
+                                     const py::object& boxes_xyxy, const Options& options) {
+    const Image frame = describe_image(width, height, layout);
+    const Boxes boxes = read_boxes(boxes_xyxy);
+    if (boxes.count > kMaxPlannedFaces) {
+        throw py::value_error("boxes_xyxy: wanted at most " + std::to_string(kMaxPlannedFaces) + " at once, got " +
+                              std::to_string(boxes.count));
+    }
+    const std::vector<Rect> rects = place_all(boxes, options, frame);
+    std::vector<std::int32_t> words;
+    {
+        const py::gil_scoped_release unlocked;
+        words = dfe::plan_crops(frame, options, rects.data(), rects.size());
+    }
+    const std::size_t bytes = words.size() * sizeof(std::int32_t);
+    return py::array_t<std::uint8_t>(bytes, reinterpret_cast<const std::uint8_t*>(words.data()));
+}
+
 }  // namespace
 }  // namespace dfe::python
 
@@ -84,5 +105,9 @@ PYBIND11_MODULE(_native, m) {
     m.def("crop_batch", &here::crop_batch, py::arg("image"), py::arg("layout"), py::arg("boxes_xyxy"), py::arg("out"),
           py::arg("options"), py::arg("threads"), py::arg("kernel"),
           "Crop into `out`; raises ValueError naming the argument that is wrong. Releases the GIL.");
+    m.def("plan_crops", &here::plan_crops, py::arg("width"), py::arg("height"), py::arg("layout"),
+          py::arg("boxes_xyxy"), py::arg("options"),
+          "What the CUDA kernel must know to crop from a frame; raises as crop_batch does. Releases the GIL.");
+    m.attr("ROWS_PER_THREAD") = dfe::kRowsPerThread;
     m.def("kernels", &here::kernel_names, "The kernel sets that this CPU can run, the best first.");
 }
