@@ -22,7 +22,7 @@ def to_bgr(frame: Frame) -> Pixels:
     Raises:
         InvalidInput: the pixels are not what the frame's format says.
     """
-    y_or_picture, uv = _checked(frame)
+    y_or_picture, uv = planes_of(frame)
     if uv is not None:
         converted: Pixels = cv2.cvtColorTwoPlane(y_or_picture, uv, cv2.COLOR_YUV2BGR_NV12)
         return converted
@@ -48,7 +48,7 @@ def shrink_to_bgr(frame: Frame, max_side_px: int) -> tuple[Pixels, float]:
     scale = max_side_px / max(frame.width, frame.height, 1)
     if scale >= 1.0:
         return to_bgr(frame), 1.0
-    y_or_picture, uv = _checked(frame)
+    y_or_picture, uv = planes_of(frame)
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     if uv is None:
         small = Frame(frame.index, frame.time_s, _resize(y_or_picture, width, height), frame.format)
@@ -57,6 +57,30 @@ def shrink_to_bgr(frame: Frame, max_side_px: int) -> tuple[Pixels, float]:
         planes = (_resize(y_or_picture, half_width * 2, half_height * 2), _resize(uv, half_width, half_height))
         small = Frame(frame.index, frame.time_s, planes, "NV12")
     return to_bgr(small), scale
+
+
+def planes_of(frame: Frame) -> tuple[Pixels, Pixels | None]:
+    """The frame's memory as it is: the picture (H, W, 3) and None, or NV12's Y (H, W) and UV (H/2, W/2, 2).
+
+    Raises:
+        InvalidInput: the pixels are not what the frame's format says.
+    """
+    if isinstance(frame.pixels, tuple):
+        y, uv = frame.pixels
+        right = y.ndim == 2 and y.size > 0 and uv.shape == (y.shape[0] // 2, y.shape[1] // 2, 2)
+        if frame.format != "NV12" or not right or y.shape[0] % 2 or y.shape[1] % 2:
+            raise InvalidInput(
+                f"frame: two planes are NV12 with even sides, Y (H, W) and UV (H/2, W/2, 2); "
+                f"got {frame.format}, {y.shape} and {uv.shape}"
+            )
+        _check_type(y)
+        _check_type(uv)
+        return y, uv
+    shape = frame.pixels.shape
+    if frame.format not in ("BGR", "RGB") or len(shape) != 3 or shape[2] != 3 or frame.pixels.size == 0:
+        raise InvalidInput(f"frame: wanted (H, W, 3) as BGR or RGB, got {frame.format} of shape {shape}")
+    _check_type(frame.pixels)
+    return frame.pixels, None
 
 
 def faces_from(
@@ -95,25 +119,6 @@ def in_order(faces: Iterable[Face]) -> list[Face]:
 def _resize(pixels: Pixels, width: int, height: int) -> Pixels:
     resized: Pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     return resized
-
-
-def _checked(frame: Frame) -> tuple[Pixels, Pixels | None]:
-    if isinstance(frame.pixels, tuple):
-        y, uv = frame.pixels
-        right = y.ndim == 2 and y.size > 0 and uv.shape == (y.shape[0] // 2, y.shape[1] // 2, 2)
-        if frame.format != "NV12" or not right or y.shape[0] % 2 or y.shape[1] % 2:
-            raise InvalidInput(
-                f"frame: two planes are NV12 with even sides, Y (H, W) and UV (H/2, W/2, 2); "
-                f"got {frame.format}, {y.shape} and {uv.shape}"
-            )
-        _check_type(y)
-        _check_type(uv)
-        return y, uv
-    shape = frame.pixels.shape
-    if frame.format not in ("BGR", "RGB") or len(shape) != 3 or shape[2] != 3 or frame.pixels.size == 0:
-        raise InvalidInput(f"frame: wanted (H, W, 3) as BGR or RGB, got {frame.format} of shape {shape}")
-    _check_type(frame.pixels)
-    return frame.pixels, None
 
 
 def _check_type(pixels: Pixels) -> None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from deepfake_edge.data import Floats, Frame, Pixels
+from deepfake_edge.data import Floats, Frame, PixelFormat, Pixels
 from deepfake_edge.errors import InvalidInput, MissingDependency
 from deepfake_edge.spec import CropSpec
 from deepfake_edge.threads import check_threads
@@ -65,6 +65,26 @@ def crop_batch(
     except ValueError as error:
         raise InvalidInput(str(error)) from None
     return out
+
+
+def plan_crops(width: int, height: int, layout: PixelFormat, boxes_xyxy: Floats, spec: CropSpec) -> Pixels:
+    """What the CUDA kernel must know to make `crop_batch`'s crops of a frame that lies in a GPU's memory.
+
+    Args:
+        width: pixels in a row of the frame.
+        height: its rows.
+        layout: its format; NV12 has even sides.
+        boxes_xyxy: as for `crop_batch`, at most 4096.
+        spec: how a crop is cut and normalised.
+    Returns:
+        uint8 (bytes,): where each crop lies and its filters, in the layout of `native/cuda/plan.hpp`.
+    Raises:
+        InvalidInput: as `crop_batch`, or there are more boxes.
+    """
+    try:
+        return _native.plan_crops(width, height, layout, boxes_xyxy, _options(spec))
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
 
 
 def kernel() -> str:
