@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from doubles.fixtures import cuda_double  # noqa: F401
+from doubles.fixtures import cuda_double, tensorrt_double  # noqa: F401
 
 _ROOT = Path(__file__).resolve().parents[1]
 # Some tests import ONNX Runtime themselves, and shall not call home either.

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from doubles.cuda import CudaDouble, RealDriverLoadedError, load_cuda_double
+from doubles.tensorrt import VERSIONS, TensorRtDouble, install
 
-__all__ = ["cuda_double"]
+__all__ = ["cuda_double", "tensorrt_double"]
 
 
 @pytest.fixture
@@ -27,3 +28,15 @@ def cuda_double() -> Iterator[CudaDouble]:
     assert not errors, f"work on the CUDA double raised {errors}"
     assert not left, f"left on the CUDA double: {left}"
     assert depth == 0, f"{depth} contexts are still pushed in this thread"
+
+
+@pytest.fixture(params=VERSIONS, ids=[f"trt{version}" for version in VERSIONS])
+def tensorrt_double(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cuda_double: CudaDouble
+) -> Iterator[TensorRtDouble]:
+    """TensorRT, once for each version, over the CUDA double; afterwards nothing of it may be left, nor misused."""
+    double = install(monkeypatch, request.param, cuda_double)
+    yield double
+    live = dict(double.live)
+    assert not double.errors, f"misuse of the TensorRT double: {double.errors}"
+    assert not live, f"left of the TensorRT double: {live}"
