@@ -10,7 +10,7 @@ _REDRAW_S = 0.1
 _BAR = 24
 
 
-class Progress:
+class Line:
     """One line that redraws itself; appears after a second, and is wiped when it ends."""
 
     def __init__(self, title: str) -> None:
@@ -21,27 +21,49 @@ class Progress:
         self._visible = False
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
-    def __call__(self, done: int, total: int | None) -> None:
-        """Show that `done` of `total` (None: unknown) are through."""
-        now = time.monotonic()
-        elapsed_s = now - self._started
-        if not self._terminal or elapsed_s < _APPEARS_AFTER_S or now - self._drawn_s < _REDRAW_S:
-            return
-        self._drawn_s = now
-        self._visible = True
-        rate = done / elapsed_s
-        if total:
-            share = min(done / total, 1.0)
-            filled = round(share * _BAR)
-            left_s = (total - done) / rate if rate and total > done else 0.0
-            text = f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:4.0%}  {rate:.1f}/s  {left_s:.0f} s left"
-        else:
-            text = f"{done} frames  {rate:.1f}/s"
-        sys.stderr.write(f"\r\x1b[K{self._title}  {text}")
-        sys.stderr.flush()
+    @property
+    def elapsed_s(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._started
+
+    @property
+    def due(self) -> bool:
+        """Whether `show` would draw now: on a terminal, after a second, and ten times a second at most."""
+        appeared = self._terminal and self.elapsed_s >= _APPEARS_AFTER_S
+        return appeared and time.monotonic() - self._drawn_s >= _REDRAW_S
+
+    def show(self, text: str) -> None:
+        """Draw the title and a text, where it is due."""
+        if self.due:
+            self._drawn_s = time.monotonic()
+            self._visible = True
+            sys.stderr.write(f"\r\x1b[K{self._title}  {text}")
+            sys.stderr.flush()
 
     def end(self) -> None:
         """Wipe the line."""
         if self._visible:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+class Progress(Line):
+    """How many of a number of things are through, on such a line."""
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show that `done` of `total` (None: unknown) are through."""
+        if not self.due:
+            return
+        rate = done / self.elapsed_s
+        if total:
+            share = min(done / total, 1.0)
+            left_s = (total - done) / rate if rate and total > done else 0.0
+            self.show(f"{bar(share)}  {rate:.1f}/s  {left_s:.0f} s left")
+        else:
+            self.show(f"{done} frames  {rate:.1f}/s")
+
+
+def bar(share: float) -> str:
+    """A share, 0..1, as a bar and in percent."""
+    filled = round(share * _BAR)
+    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {share:4.0%}"
