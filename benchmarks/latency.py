@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 from deepfake_edge.benchmarks.figures import Calls, Row
 from deepfake_edge.benchmarks.process import Contender
 from deepfake_edge.bundle import PRECISIONS, Bundle
-from deepfake_edge.choices import RUNTIMES, precisions_of
 from deepfake_edge.errors import DeepfakeEdgeError, InvalidInput
+from deepfake_edge.runtime_choice import RUNTIMES, precisions_of
 from deepfake_edge.threads import check_threads
 
 ROUNDS = 3
@@ -70,7 +70,7 @@ def pairs_of(bundle: Bundle, runtimes: Sequence[str] | None, precisions: Sequenc
     Raises:
         InvalidInput: there is nothing to measure for one of the names.
     """
-    every = [(runtime, item) for runtime in RUNTIMES for item in precisions_of(runtime) if _has(bundle, item, runtime)]
+    every = [(runtime, item) for runtime in RUNTIMES for item in precisions_of(runtime, bundle)]
     pairs = [
         (runtime, precision)
         for runtime, precision in every
@@ -83,14 +83,6 @@ def pairs_of(bundle: Bundle, runtimes: Sequence[str] | None, precisions: Sequenc
             f"{', '.join(map(' '.join, every))}; what else this machine could have says: deepfake-edge doctor"
         )
     return pairs
-
-
-def _has(bundle: Bundle, precision: str, runtime: str) -> bool:
-    try:
-        bundle.variant_for(precision, runtime)
-    except InvalidInput:
-        return False
-    return True
 
 
 def measure(path: Path, bundle: Bundle, pairs: Sequence[Pair], options: Options) -> list[Row]:

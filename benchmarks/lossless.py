@@ -32,12 +32,12 @@ from deepfake_edge.benchmarks.real_clips import (
     self_blended,
 )
 from deepfake_edge.bundle import Bundle, read_bundle
-from deepfake_edge.choices import RUNTIMES, choose_runtime, precisions_of
 from deepfake_edge.converters.failures import told
 from deepfake_edge.data import Floats
 from deepfake_edge.errors import DeepfakeEdgeError, InvalidInput
 from deepfake_edge.golden import load
 from deepfake_edge.model import Model, fake_scores
+from deepfake_edge.runtime_choice import RUNTIMES, RuntimeOptions, choose_runtime, precisions_of
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.tables import table
 from deepfake_edge.training import workshop
@@ -117,13 +117,9 @@ def _judges(bundle: Bundle, stack: ExitStack) -> dict[tuple[str, str], tuple[str
     """By runtime and precision: the variant's name, and what judges; fp32 comes first."""
     judges: dict[tuple[str, str], tuple[str, Judge]] = {}
     for runtime in RUNTIMES:
-        for precision in precisions_of(runtime):
-            try:
-                bundle.variant_for(precision, runtime)
-            except InvalidInput:
-                continue
-            _, network = choose_runtime(runtime, None, precision)
-            model = stack.enter_context(load(bundle, precision, runtime, network))
+        for precision in precisions_of(runtime, bundle):
+            chosen = choose_runtime(RuntimeOptions(runtime, precision), bundle)
+            model = stack.enter_context(load(bundle, precision, chosen))
             judges[(runtime, precision)] = (model.variant, _model_judge(model))
     return judges
 

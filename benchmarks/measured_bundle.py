@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from deepfake_edge.benchmarks.process import memory_bytes, serve, times_ms
 from deepfake_edge.bundle import read_bundle
-from deepfake_edge.choices import choose_runtime
 from deepfake_edge.data import Floats
 from deepfake_edge.golden import load, replay
 from deepfake_edge.model import Model, normalise
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
 
 
 class _Subject:
@@ -40,9 +40,9 @@ class _Subject:
         self._before = memory_bytes()
         start = time.perf_counter()
         found = read_bundle(Path(bundle))
-        choice, network = choose_runtime(runtime, threads, precision)
+        chosen = choose_runtime(RuntimeOptions(runtime, precision, threads), found)
         self._crops = found.golden.crops
-        self._model = load(found, precision, choice.name, network)
+        self._model = load(found, precision, chosen)
         self._model.outputs(self._window())
         load_s = time.perf_counter() - start
         result = replay(self._model, found)

@@ -77,6 +77,15 @@ class Bundle:
     provenance: Mapping[str, str]
     sha256: str = field(default="", compare=False)
 
+    @property
+    def first_precision(self) -> str:
+        """What is taken where none is asked for."""
+        return next(iter(self.variants)).removesuffix("-unsigned")
+
+    def has(self, precision: str) -> bool:
+        """Whether its variants give a precision; bf16 is computed from fp32."""
+        return ("fp32" if precision == "bf16" else precision) in self.variants
+
     def variant_for(self, precision: str | None, runtime: str) -> str:
         """Which variant gives a precision on a runtime.
 
@@ -86,8 +95,7 @@ class Bundle:
         Raises:
             InvalidInput: there is no such precision, or this bundle has no such variant.
         """
-        if precision is None:
-            precision = next(iter(self.variants)).removesuffix("-unsigned")
+        precision = precision or self.first_precision
         wanted = "fp32" if precision == "bf16" else precision
         if wanted == "int8" and runtime == "onnxruntime" and "int8-unsigned" in self.variants:
             return "int8-unsigned"

@@ -1,4 +1,4 @@
-"""What this machine has, and what is taken of it: the only file that names adapters.
+"""Which source and which face finder are taken: with `runtime_choice` the only file that names adapters.
 
 Every choice is made aloud: its name and its reason go into the log and into every result.
 """
@@ -8,38 +8,22 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from deepfake_edge.bundle import PRECISIONS
 from deepfake_edge.containers import IMAGE_SUFFIXES
+from deepfake_edge.data import Choice
 from deepfake_edge.errors import InvalidInput, MissingDependency, SourceError
-from deepfake_edge.model import NetworkFactory
 from deepfake_edge.protocols import FaceFinder, Source
-from deepfake_edge.threads import check_threads
 from deepfake_edge.urls import is_url, redact
 
 if TYPE_CHECKING:
     from deepfake_edge.sources.live import LiveSource
 
 FINDERS = ("whole", "haar", "yunet", "insightface", "mtcnn")
-# In the order in which `auto` takes them.
-RUNTIMES = ("openvino", "onnxruntime")
 
 PathLike: TypeAlias = str | os.PathLike[str]
 FinderFactory: TypeAlias = Callable[[], FaceFinder]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What was taken, and why."""
-
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.reason})"
 
 
 def open_source(path: PathLike, folder_fps: float) -> Source:
@@ -144,74 +128,3 @@ def _finder(name: str, model: str | None) -> FinderFactory:
         return Mtcnn()
 
     return make
-
-
-def choose_runtime(name: str, threads: int | None, precision: str | None = None) -> tuple[Choice, NetworkFactory]:
-    """What runs the networks.
-
-    Args:
-        name: `auto`, or one of RUNTIMES.
-        threads: for one call of a network; None takes one a physical core.
-        precision: one of PRECISIONS; None: whatever a network's graph says.
-    Raises:
-        InvalidInput: there is no such runtime or precision, this runtime or CPU does not compute in it, or `threads`
-            is out of range.
-        MissingDependency: what is needed is not installed.
-    """
-    if name not in ("auto", *RUNTIMES):
-        raise InvalidInput(f"runtime: wanted auto or one of {', '.join(RUNTIMES)}, got {name!r}")
-    if precision not in (None, *PRECISIONS):
-        raise InvalidInput(f"precision: wanted one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if threads is not None:
-        check_threads(threads)
-    bf16 = precision == "bf16"
-    choice = Choice(name, "named") if name != "auto" else _best_runtime(bf16)
-    if choice.name == "openvino":
-        return choice, _openvino(threads, bf16)
-    if bf16:
-        raise InvalidInput(f"precision: bf16 is computed by openvino alone, got the runtime {choice.name}")
-    return choice, _onnxruntime(threads)
-
-
-def precisions_of(runtime: str) -> tuple[str, ...]:
-    """What one of RUNTIMES computes in on this machine, of PRECISIONS; nothing where it is not installed."""
-    try:
-        if runtime == "onnxruntime":
-            from deepfake_edge.runtimes import ort
-
-            ort.version()
-            return tuple(item for item in PRECISIONS if item != "bf16")
-        from deepfake_edge.runtimes import openvino
-
-        return tuple(item for item in PRECISIONS if item != "bf16" or openvino.has_bf16())
-    except MissingDependency:
-        return ()
-
-
-def _best_runtime(bf16: bool) -> Choice:
-    if bf16:
-        return Choice("openvino", "auto: bf16 is computed by it alone")
-    if precisions_of("openvino"):
-        return Choice("openvino", "auto: it is installed")
-    return Choice("onnxruntime", "auto: there is no OpenVINO, often faster, on this machine")
-
-
-def _openvino(threads: int | None, bf16: bool) -> NetworkFactory:
-    from deepfake_edge.runtimes.openvino import OpenVinoNetwork, check_bf16
-
-    if bf16:
-        check_bf16()
-
-    def network(graph: bytes, title: str) -> OpenVinoNetwork:
-        return OpenVinoNetwork(graph, name=title, threads=threads, bf16=bf16)
-
-    return network
-
-
-def _onnxruntime(threads: int | None) -> NetworkFactory:
-    from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
-
-    def network(graph: bytes, title: str) -> OnnxRuntimeNetwork:
-        return OnnxRuntimeNetwork(graph, name=title, threads=threads)
-
-    return network

@@ -137,6 +137,17 @@ class TrackVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What was taken, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What can be said of one source.
 

@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import TypeAlias
 
-from deepfake_edge.choices import PathLike, choose_finder, choose_runtime, open_live, open_source
+from deepfake_edge.choices import PathLike, choose_finder, open_live, open_source
 from deepfake_edge.data import Frame, Score, Verdict
 from deepfake_edge.ensemble import Ensemble, load_ensemble
 from deepfake_edge.errors import InvalidInput
@@ -19,9 +19,9 @@ from deepfake_edge.optional import require
 from deepfake_edge.pipeline import Pipeline
 from deepfake_edge.protocols import FaceFinder, Viewer
 from deepfake_edge.recipe import recipe_of
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
 from deepfake_edge.session import Session
 from deepfake_edge.spec import ModelSpec
-from deepfake_edge.threads import check_threads
 from deepfake_edge.verdict import Ledger
 
 _SESSION_HISTORY = 10_000
@@ -56,6 +56,8 @@ class Detector:
         runtime: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
+        device: int = 0,
+        crops: str = "cpu",
     ) -> None:
         """Load a bundle, or an ensemble of them.
 
@@ -64,28 +66,31 @@ class Detector:
                 `recipe`); or several bundles.
             weights: one for each of several bundles, of any sum; None: all weigh the same.
             faces: `auto`, `whole`, `haar`, `yunet[:FILE]`, `insightface[:PACK or FILE]` or `mtcnn`.
-            runtime: `auto`, `openvino` or `onnxruntime`.
+            runtime: `auto`, `tensorrt`, `openvino`, `onnxruntime` or `onnxruntime-cuda`. `auto` takes tensorrt only
+                where `deepfake-edge build` has put this device's engines into the cache; it never builds any.
             precision: `fp32`, `fp16` or `int8`, which every bundle must have, or `bf16`: fp32 computed in bfloat16;
                 None takes the first each has of fp32, fp16, int8.
             threads: CPU threads for one call of a network, and for OpenCV, which reads this number for the whole
                 process; None takes one a physical core for a network, and leaves OpenCV as it is.
+            device: which GPU, for the runtimes that need one; 0 is the first.
+            crops: `cpu`, or `cuda`: frames go to the GPU and are cut there, with tensorrt alone.
         Raises:
             BundleError: a bundle or ensemble file is absent, damaged or foreign.
-            InvalidInput: an argument names something that does not exist, or that this CPU cannot do.
+            EngineMismatch: `tensorrt` is named, and a bundle has no engine that fits this device.
+            InvalidInput: an argument names something that does not exist, or that this machine cannot do.
             MissingDependency: what was named is not installed.
             InferenceError: on this machine a bundle does not say of its golden crops what it said when it was
                 converted; `deepfake-edge verify` has the figures.
         """
+        options = RuntimeOptions(runtime, precision, threads, device, crops)
         if threads is not None:
-            check_threads(threads)
             require("cv2").setNumThreads(threads)
         recipe = recipe_of(model, weights)
-        self.runtime, network = choose_runtime(runtime, threads, precision)
         self.finder, self._make_finder = choose_finder(faces)
         self._idle_finders: list[FaceFinder] = [self._make_finder()]
-        ensemble = load_ensemble(recipe, precision, self.runtime.name, network)
+        ensemble = load_ensemble(recipe, precision, partial(choose_runtime, options))
         self._ensemble: Ensemble | None = ensemble
-        self.members, self.threshold = ensemble.members, ensemble.threshold
+        self.members, self.threshold, self.runtime = ensemble.members, ensemble.threshold, ensemble.runtime
         self.name, self.sha256, self.precision = ensemble.name, ensemble.sha256, ensemble.precision
         self._crop_threads = min(threads or os.cpu_count() or 1, 4)
         _log.info("runtime: %s; faces: %s; precision: %s", self.runtime, self.finder, self.precision)

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from deepfake_edge.bundle import read_bundle
-from deepfake_edge.data import Score
+from deepfake_edge.bundle import Bundle, read_bundle
+from deepfake_edge.data import Choice, Score
 from deepfake_edge.golden import load_proven
-from deepfake_edge.model import Model, NetworkFactory
+from deepfake_edge.model import Model, Runtime
 from deepfake_edge.recipe import Recipe
 from deepfake_edge.spec import ClipSpec
 
@@ -28,10 +28,11 @@ _SHARE_DECIMALS = 12
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A model and its share of the score, 0..1; the shares of an ensemble sum to 1."""
+    """A model, its share of the score, 0..1, and what runs it; the shares of an ensemble sum to 1."""
 
     model: Model
     weight: float
+    runtime: Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,15 @@ class Ensemble:
     def precision(self) -> str:
         """The members' precisions, each named once."""
         return ", ".join(dict.fromkeys(member.model.precision for member in self.members))
+
+    @property
+    def runtime(self) -> Choice:
+        """What runs the members; named member by member where they differ."""
+        chosen = [member.runtime for member in self.members]
+        if len(set(chosen)) == 1:
+            return chosen[0]
+        reasons = (f"{member.model.name}: {member.runtime.reason}" for member in self.members)
+        return Choice(" + ".join(choice.name for choice in chosen), "; ".join(reasons))
 
     @property
     def clip(self) -> ClipSpec:
@@ -98,14 +108,13 @@ class Ensemble:
             member.model.close()
 
 
-def load_ensemble(recipe: Recipe, precision: str | None, runtime: str, network: NetworkFactory) -> Ensemble:
+def load_ensemble(recipe: Recipe, precision: str | None, choose: Callable[[Bundle], Runtime]) -> Ensemble:
     """Read a recipe's bundles, one at a time, load their networks, and replay their golden crops.
 
     Args:
         recipe: which bundles, and their weights.
         precision: what every member computes in; None: each the first it has of fp32, fp16, int8.
-        runtime: the name of what runs the networks.
-        network: makes a network of a graph, on that runtime and in that precision.
+        choose: what runs a bundle's networks, in that precision.
     Raises:
         BundleError: a bundle is absent, damaged or foreign.
         InvalidInput: a bundle has no such precision, or the members' thresholds differ and the recipe has none.
@@ -114,8 +123,10 @@ def load_ensemble(recipe: Recipe, precision: str | None, runtime: str, network: 
     with ExitStack() as stack:
         members: list[Member] = []
         for entry in recipe.entries:
-            model = load_proven(read_bundle(entry.bundle), precision, runtime, network)
-            members.append(Member(stack.enter_context(model), entry.weight))
+            bundle = read_bundle(entry.bundle)
+            runtime = choose(bundle)
+            model = stack.enter_context(load_proven(bundle, precision, runtime))
+            members.append(Member(model, entry.weight, runtime.choice))
         threshold = recipe.decided_threshold([member.model.spec for member in members])
         stack.pop_all()
     return Ensemble(tuple(members), threshold)

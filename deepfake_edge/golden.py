@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from deepfake_edge.bundle import Bundle
 from deepfake_edge.data import Floats
 from deepfake_edge.errors import InferenceError, InvalidInput
 from deepfake_edge.golden_arrays import Golden, Outputs
-from deepfake_edge.model import Model, NetworkFactory, fake_scores, normalise
+from deepfake_edge.model import Model, Runtime, fake_scores, normalise
 from deepfake_edge.spec import ModelSpec
 
+_Number = TypeVar("_Number", bound=np.generic)
 # Largest difference of a probability from what the same networks gave when they were converted, by precision. Of bf16,
 # which was not there then, from fp32's: 4.6e-3 was measured on Meso4's published weights, and int8 bounds it.
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8": 2e-2, "bf16": 2e-2}
@@ -51,7 +53,7 @@ class Replay:
         return self.own_max_diff <= self.tolerance and self.flips == 0
 
 
-def load_proven(bundle: Bundle, precision: str | None, runtime: str, network: NetworkFactory) -> Model:
+def load_proven(bundle: Bundle, precision: str | None, runtime: Runtime) -> Model:
     """Load the networks that give a precision, and replay the golden crops before anyone relies on them.
 
     That is a backbone pass a golden crop and a head pass a golden window: kernels differ from CPU to CPU, and nobody
@@ -60,20 +62,19 @@ def load_proven(bundle: Bundle, precision: str | None, runtime: str, network: Ne
     Args:
         bundle: as it was read.
         precision: one of `bundle.PRECISIONS`; None takes the first that the bundle has.
-        runtime: the name of what runs the networks.
-        network: makes a network of a graph, on that runtime and in that precision.
+        runtime: what runs the networks, in that precision.
     Raises:
         InvalidInput: the bundle has no such precision.
         BundleError: a network does not take or give what the spec says.
         InferenceError: a network fails, or does not say what it said when it was converted.
     """
-    model = load(bundle, precision, runtime, network)
+    model = load(bundle, precision, runtime)
     try:
         result = replay(model, bundle)
         if not result.passed:
             raise InferenceError(
-                f"{bundle.name}: {model.precision} on {runtime} does not say on this machine what it said when it was "
-                f"converted: outputs differ by up to {result.own_max_diff:.1e} ({result.tolerance:.0e} passes), "
+                f"{bundle.name}: {model.precision} on {runtime.name} does not say on this machine what it said when it "
+                f"was converted: outputs differ by up to {result.own_max_diff:.1e} ({result.tolerance:.0e} passes), "
                 f"{result.flips} of {result.windows} labels; take another --precision or --runtime, "
                 "and see: deepfake-edge verify"
             )
@@ -83,13 +84,13 @@ def load_proven(bundle: Bundle, precision: str | None, runtime: str, network: Ne
     return model
 
 
-def load(bundle: Bundle, precision: str | None, runtime: str, network: NetworkFactory) -> Model:
+def load(bundle: Bundle, precision: str | None, runtime: Runtime) -> Model:
     """`load_proven` without the proof: for those who show the figures."""
-    return Model(bundle, bundle.variant_for(precision, runtime), network, precision)
+    return Model(bundle, bundle.variant_for(precision, runtime.name), runtime.network, precision)
 
 
-def replay(model: Model, bundle: Bundle) -> Replay:
-    """Run the golden crops through a model's own networks.
+def replay(model: Model, bundle: Bundle, batch: int = 1) -> Replay:
+    """Run the golden crops through a model's own networks, `batch` crops or windows at a time.
 
     Raises:
         InvalidInput: the bundle is a draft, whose variant has not been run.
@@ -98,7 +99,7 @@ def replay(model: Model, bundle: Bundle) -> Replay:
     golden, own = bundle.golden, bundle.variants[model.variant].golden
     if own is None:
         raise InvalidInput(f"{bundle.name}: {model.variant} has not been run on the golden crops")
-    found = outputs_of(model, golden)
+    found = outputs_of(model, golden, batch)
     apart = np.abs(found.outputs - golden.outputs)
     tolerance = TOLERANCE[model.precision]
     return Replay(
@@ -113,15 +114,20 @@ def replay(model: Model, bundle: Bundle) -> Replay:
     )
 
 
-def outputs_of(model: Model, golden: Golden) -> Outputs:
-    """What a model's own networks give for the golden crops and windows, one at a time as on a device.
+def outputs_of(model: Model, golden: Golden, batch: int = 1) -> Outputs:
+    """What a model's own networks give for the golden crops and windows, `batch` of them at a time.
 
     Raises:
         InferenceError: a network failed.
     """
-    features = np.concatenate([model.features(normalise(crop[None], model.spec.crop)) for crop in golden.crops])
-    outputs = np.concatenate([model.outputs(features[window][None]) for window in golden.windows])
+    crops, windows = _batches(golden.crops, batch), _batches(golden.windows, batch)
+    features = np.concatenate([model.features(normalise(some, model.spec.crop)) for some in crops])
+    outputs = np.concatenate([model.outputs(features[some]) for some in windows])
     return Outputs(np.zeros((len(features), 0), np.float32) if model.fused else features, outputs)
+
+
+def _batches(rows: NDArray[_Number], size: int) -> list[NDArray[_Number]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _flipped(found: Floats, wanted: Floats, spec: ModelSpec, tolerance: float) -> NDArray[np.bool_]:

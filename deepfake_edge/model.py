@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeAlias
 
@@ -10,13 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.bundle import FRAME_OUTPUTS, Bundle
-from deepfake_edge.data import Floats
+from deepfake_edge.data import Choice, Floats, Frame
 from deepfake_edge.errors import BundleError, InferenceError, InvalidInput
-from deepfake_edge.protocols import Network, TensorSpec
+from deepfake_edge.protocols import Array, FrameNetwork, Network, TensorSpec
 from deepfake_edge.spec import CropSpec, ModelSpec
 
 NetworkFactory: TypeAlias = Callable[[bytes, str], Network]
 """(serialised ONNX, name for messages) -> Network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs the networks, why, and how a network of a graph is made on it."""
+
+    choice: Choice
+    network: NetworkFactory
+
+    @property
+    def name(self) -> str:
+        """One of `runtime_choice.RUNTIMES`."""
+        return self.choice.name
+
 
 _EPSILON = 1e-7
 # 256 MiB: 85 crops of 512 x 512 in a fused clip network.
@@ -85,6 +100,29 @@ class Model:
         (features,) = self._run(self._backbone, crops, "the backbone")
         return features
 
+    @property
+    def cuts_crops(self) -> bool:
+        """Whether the backbone cuts its crops out of frames itself; see `features_of_faces`."""
+        return isinstance(self._backbone, FrameNetwork)
+
+    def features_of_faces(self, frame: Frame, boxes_xyxy: Floats, crop: CropSpec) -> Floats:
+        """Run a backbone that cuts its own crops.
+
+        Args:
+            frame: whose faces they are.
+            boxes_xyxy: float32 (N, 4), pixels.
+            crop: how they are cut and normalised.
+        Returns:
+            float32 (N, F).
+        Raises:
+            InvalidInput: the backbone does not cut crops (`cuts_crops`), or the frame or a box is wrong.
+            InferenceError: it failed, or a feature is not finite.
+        """
+        if not isinstance(self._backbone, FrameNetwork):
+            raise InvalidInput(f"{self.name}: its backbone takes crops, not frames")
+        (features,) = _finite(self._backbone.run_on_faces(frame, boxes_xyxy, crop), "the backbone")
+        return features
+
     def outputs(self, windows: Floats) -> Floats:
         """The model's own outputs of windows: float32 (B, C); see `clip_and_frame_outputs`."""
         return self.clip_and_frame_outputs(windows)[0]
@@ -132,10 +170,7 @@ class Model:
         self.close()
 
     def _run(self, network: Network, batch: Floats, what: str) -> list[Floats]:
-        given = network.run({network.inputs[0].name: batch}).values()
-        if not all(np.isfinite(output).all() for output in given):
-            raise InferenceError(f"{what} gave numbers that are not finite; nothing can be said of these crops")
-        return [np.asarray(output, dtype=np.float32) for output in given]
+        return _finite(network.run({network.inputs[0].name: batch}), what)
 
     def _check(self) -> int:
         size, frames = self.spec.crop.size_px, self.spec.clip.frames
@@ -189,6 +224,12 @@ def normalise(crops: NDArray[np.uint8], spec: CropSpec) -> Floats:
     mean, scale = np.array(spec.mean, np.float32), np.array(spec.scale, np.float32)
     values = (crops.astype(np.float32) - mean) * scale
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+
+def _finite(given: Mapping[str, Array], what: str) -> list[Floats]:
+    if not all(np.isfinite(output).all() for output in given.values()):
+        raise InferenceError(f"{what} gave numbers that are not finite; nothing can be said of these crops")
+    return [np.asarray(output, dtype=np.float32) for output in given.values()]
 
 
 def _check_ports(network: Network, wanted: tuple[int | None, ...], most: int, what: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from numpy.typing import NDArray
 
 from deepfake_edge.data import Face, Frame, Moment, Score, Verdict
+from deepfake_edge.spec import CropSpec
 
 Array: TypeAlias = NDArray[Any]
 
@@ -78,6 +79,24 @@ class Network(Protocol):
 
     def close(self) -> None:
         """Free what it holds; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class FrameNetwork(Network, Protocol):
+    """A network that also cuts its input out of frames itself, where it computes."""
+
+    def run_on_faces(self, frame: Frame, boxes_xyxy: Array, crop: CropSpec) -> dict[str, Array]:
+        """Compute every output for the crops of a frame's faces, cut as `preprocess.crop_batch` cuts them.
+
+        Args:
+            frame: BGR, RGB or NV12.
+            boxes_xyxy: float32 (N, 4), pixels, C-contiguous; at least one.
+            crop: how they are cut and normalised.
+        Raises:
+            InvalidInput: the frame or a box is wrong.
+            InferenceError: it fails.
+        """
         ...
 
 

@@ -106,13 +106,18 @@ class Strand:
         return state
 
     def _compute(self, frame: Frame, tracks: Sequence[Track]) -> None:
-        boxes = np.array([track.face.box_xyxy for track in tracks], np.float32)
-        with self._watch.timed("crops"):
-            crops = crop_batch(frame, boxes, self._crop, out=self._batch[: len(tracks)], threads=self._threads)
-        with self._watch.timed("backbone"):
-            features = self._model.features(crops)
+        features = self._features(frame, np.array([track.face.box_xyxy for track in tracks], np.float32))
         for track, row in zip(tracks, features, strict=True):
             self._states[track.id].ring.push(frame.time_s, row, seen=track.seen)
+
+    def _features(self, frame: Frame, boxes_xyxy: Floats) -> Floats:
+        if self._model.cuts_crops:
+            with self._watch.timed("backbone"):
+                return self._model.features_of_faces(frame, boxes_xyxy, self._crop)
+        with self._watch.timed("crops"):
+            crops = crop_batch(frame, boxes_xyxy, self._crop, out=self._batch[: len(boxes_xyxy)], threads=self._threads)
+        with self._watch.timed("backbone"):
+            return self._model.features(crops)
 
     def _due(self, tracks: Sequence[Track]) -> list[tuple[Track, Window]]:
         due: list[tuple[Track, Window]] = []

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from deepfake_edge.choices import choose_runtime
 from deepfake_edge.converters.failures import told
 from deepfake_edge.converters.parity import in_short
 from deepfake_edge.converters.precision.candidates import Trial, relative_times
@@ -26,6 +25,7 @@ from deepfake_edge.converters.precision.typed import float16_nodes, overflowing,
 from deepfake_edge.data import Floats
 from deepfake_edge.errors import DeepfakeEdgeError
 from deepfake_edge.model import normalise
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.training.progress import Progress
 
@@ -185,13 +185,13 @@ class _Maker:
 
         Said, and not kept in the bundle: times differ from run to run, the same model gives the same bytes.
         """
-        runtime, network = choose_runtime("auto", None)
+        runtime = choose_runtime(RuntimeOptions())
         names = [layer.name for layer in self.layers]
         everything = build(names)
         for group in mixed.put_back:
             names = [name for name in names if name not in group.layers]
             # In pairs: a dozen networks at once would take a dozen times the memory.
-            _, ratio = relative_times([everything, build(names)], network, self._batch)
+            _, ratio = relative_times([everything, build(names)], runtime.network, self._batch)
             yield (
                 f"{precision}: back to float32 went {', '.join(group.layers)} ({group.multiply_adds:.0%} of the work); "
                 f"so far it takes {ratio:.2f} times as long as with all layers lowered ({runtime.name})"

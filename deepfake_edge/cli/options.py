@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deepfake_edge.choices import FINDERS, RUNTIMES
+from deepfake_edge.choices import FINDERS
 from deepfake_edge.detector import Detector
 from deepfake_edge.recipe import recipe_of
+from deepfake_edge.runtime_choice import RUNTIMES, RuntimeOptions
 
 MODEL_HELP = "a .dfe made by `convert`, or a .json that names several and their weights"
 
@@ -23,6 +24,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         "(InsightFace's packs are for non-commercial research only)",
     )
     add_runtime_arguments(parser)
+    parser.add_argument(
+        "--crops", default="cpu", metavar="WHERE", help="cpu, or cuda: faces are cut on the GPU (tensorrt alone)"
+    )
 
 
 def add_runtime_arguments(
@@ -32,6 +36,12 @@ def add_runtime_arguments(
     parser.add_argument("--runtime", default="auto", metavar="NAME", help=f"auto, or one of {', '.join(RUNTIMES)}")
     parser.add_argument("--precision", metavar="NAME", help=precision)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one a physical core)")
+    parser.add_argument("--device", type=int, default=0, metavar="N", help="which GPU, where one is used (default: 0)")
+
+
+def runtime_options(arguments: argparse.Namespace) -> RuntimeOptions:
+    """What `add_runtime_arguments` asked for. Raises InvalidInput."""
+    return RuntimeOptions(arguments.runtime, arguments.precision, arguments.threads, arguments.device)
 
 
 def make_detector(arguments: argparse.Namespace) -> Detector:
@@ -42,6 +52,8 @@ def make_detector(arguments: argparse.Namespace) -> Detector:
         runtime=arguments.runtime,
         precision=arguments.precision,
         threads=arguments.threads,
+        device=arguments.device,
+        crops=arguments.crops,
     )
 
 

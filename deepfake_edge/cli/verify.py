@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from deepfake_edge.bundle import Bundle, read_bundle
-from deepfake_edge.choices import choose_runtime
-from deepfake_edge.cli.options import MODEL_HELP, add_runtime_arguments
+from deepfake_edge.cli.options import MODEL_HELP, add_runtime_arguments, runtime_options
 from deepfake_edge.golden import load, replay
 from deepfake_edge.recipe import recipe_of
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
 from deepfake_edge.tables import table
 
 
@@ -31,12 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 where everything that was replayed is within its tolerance, else 1.
     """
-    choose_runtime(arguments.runtime, arguments.threads, arguments.precision)
+    options = runtime_options(arguments)
     results: list[dict[str, Any]] = []
     for entry in recipe_of(arguments.bundle).entries:
         bundle = read_bundle(entry.bundle)
         for precision in [arguments.precision] if arguments.precision else _precisions(bundle):
-            results.append(_replayed(bundle, precision, arguments))
+            results.append(_replayed(bundle, replace(options, precision=precision)))
             if not arguments.json:
                 print(table([(key, _cell(value)) for key, value in results[-1].items()]), end="\n\n")
     passed = all(figures["passed"] for figures in results)
@@ -56,9 +56,9 @@ def _cell(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _replayed(bundle: Bundle, precision: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    runtime, network = choose_runtime(arguments.runtime, arguments.threads, precision)
-    with load(bundle, precision, runtime.name, network) as model:
+def _replayed(bundle: Bundle, options: RuntimeOptions) -> dict[str, Any]:
+    runtime = choose_runtime(options, bundle)
+    with load(bundle, options.precision, runtime) as model:
         result = replay(model, bundle)
     return {
         "bundle": bundle.name,
@@ -66,5 +66,5 @@ def _replayed(bundle: Bundle, precision: str, arguments: argparse.Namespace) -> 
         "variant": model.variant,
         **asdict(result),
         "passed": result.passed,
-        "runtime": str(runtime),
+        "runtime": str(runtime.choice),
     }

@@ -17,9 +17,9 @@ FLOORS = (
     ("errors", "data", "_native"),
     ("cache", "containers", "feed", "golden_arrays", "npy", "onnx_ports", "onnx_wire", "optional", "pictures",
      "pixels", "sealed", "spec", "tables", "threads", "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
-    ("protocols", "bundle", "cuda", "preprocess", "overlay", "recipe"),
+    ("protocols", "bundle", "cuda", "ort_session", "preprocess", "overlay", "recipe"),
     ("sources", "faces", "runtimes", "sinks", "model", "engines", "ensemble", "strand", "pipeline", "golden"),
-    ("session", "choices", "detector"),
+    ("session", "choices", "gpu", "runtime_choice", "detector"),
     ("training", "converters", "benchmarks"),
     ("cli", "__init__"),
 )  # fmt: skip

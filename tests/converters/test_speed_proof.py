@@ -12,7 +12,7 @@ from deepfake_edge.benchmarks.latency import Options
 from deepfake_edge.benchmarks.machine_peak import Peak
 from deepfake_edge.benchmarks.measured_product import product
 from deepfake_edge.bundle import read_bundle, write_bundle
-from deepfake_edge.choices import precisions_of
+from deepfake_edge.runtime_choice import precisions_of
 from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.errors import InvalidInput
 from fakes import bright_means_fake

@@ -16,9 +16,9 @@ import pytest
 from deepfake_edge.benchmarks.latency import Options, measure, pairs_of
 from deepfake_edge.benchmarks.process import Contender, times_ms
 from deepfake_edge.bundle import read_bundle, write_bundle
-from deepfake_edge.choices import RUNTIMES, precisions_of
 from deepfake_edge.cli import main
 from deepfake_edge.errors import InferenceError, InvalidInput, MissingDependency
+from deepfake_edge.runtime_choice import RUNTIMES, precisions_of
 from fakes import bright_means_fake
 
 FAST = Options(batches=(2,), seconds=0.03)

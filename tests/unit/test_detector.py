@@ -139,7 +139,7 @@ def test_a_closed_detector_says_so(models, clips):
     [
         ({"faces": "eyes"}, "wanted auto or one of whole"),
         ({"faces": "whole:x.onnx"}, "takes no model"),
-        ({"runtime": "abacus"}, "wanted auto or one of openvino, onnxruntime"),
+        ({"runtime": "abacus"}, "wanted auto or one of tensorrt, openvino, onnxruntime"),
         ({"precision": "int8"}, "this bundle has fp32"),
         ({"threads": 0}, "from 1 to"),
         ({"threads": "2"}, "whole number"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deepfake_edge import BundleError, Detector, InvalidInput
 from deepfake_edge.bundle import Bundle, write_bundle
-from deepfake_edge.data import Score
+from deepfake_edge.data import Choice, Score
 from deepfake_edge.ensemble import Ensemble, Member
 from deepfake_edge.errors import InferenceError
 from deepfake_edge.model import Model
@@ -28,13 +28,15 @@ FPS = 25.0
 PER_FRAME = bright_means_fake(name="frame", temperature=3.0)
 CLIP = bright_means_fake(frames=4, sample_fps=FPS, name="clip")
 
+RUNTIME = Choice("onnxruntime", "named")
+
 
 def network(graph: bytes, name: str) -> OnnxRuntimeNetwork:
     return OnnxRuntimeNetwork(graph, name=name, threads=1)
 
 
 def make(*parts: tuple[Bundle, float]) -> Ensemble:
-    return Ensemble(tuple(Member(Model(bundle, "fp32", network), weight) for bundle, weight in parts), 0.5)
+    return Ensemble(tuple(Member(Model(bundle, "fp32", network), weight, RUNTIME) for bundle, weight in parts), 0.5)
 
 
 def start(ensemble: Ensemble, script) -> Session:
@@ -190,7 +192,7 @@ def test_a_fused_network_in_a_pipeline_says_what_the_cut_one_says():
 def test_a_fused_score_lies_between_the_members(parts):
     total = sum(weight for weight, _ in parts)
     model = make((PER_FRAME, 1.0)).members[0].model
-    ensemble = Ensemble(tuple(Member(model, weight / total) for weight, _ in parts), 0.5)
+    ensemble = Ensemble(tuple(Member(model, weight / total, RUNTIME) for weight, _ in parts), 0.5)
     values = [value for _, value in parts]
     fused = ensemble.fuse([Score(1, 0.0, 0.0, value) for value in values]).fake_score
     assert min(values) <= fused <= max(values)

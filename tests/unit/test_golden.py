@@ -9,10 +9,11 @@ import pytest
 
 from deepfake_edge import Detector, InferenceError, InvalidInput
 from deepfake_edge.bundle import Bundle, Variant, write_bundle
-from deepfake_edge.choices import choose_runtime, precisions_of
 from deepfake_edge.cli import main
+from deepfake_edge.data import Choice
 from deepfake_edge.golden import TOLERANCE, load, replay
 from deepfake_edge.golden_arrays import Outputs
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime, precisions_of
 from fakes import bright_means_fake
 
 needs_openvino = pytest.mark.skipif(not precisions_of("openvino"), reason="OpenVINO is not installed")
@@ -30,7 +31,7 @@ def shifted(bundle: Bundle, by: float, name: str = "fp32") -> Bundle:
 
 
 def at(bundle: Bundle, precision: str | None, runtime: str = "onnxruntime"):
-    return load(bundle, precision, runtime, choose_runtime(runtime, 1, precision)[1])
+    return load(bundle, precision, choose_runtime(RuntimeOptions(runtime, precision, 1), bundle))
 
 
 def test_its_own_outputs_decide_and_keras_is_told_apart():
@@ -82,7 +83,8 @@ def test_int8_is_the_right_one_for_the_runtime():
         assert (model.precision, model.variant) == ("int8", "int8-unsigned")
     with at(bundle, None) as model:
         assert (model.precision, model.variant) == ("fp32", "fp32")
-    with load(bundle, "int8", "openvino", choose_runtime("onnxruntime", 1)[1]) as model:
+    elsewhere = replace(choose_runtime(RuntimeOptions("onnxruntime")), choice=Choice("openvino", "named"))
+    with load(bundle, "int8", elsewhere) as model:
         assert (model.precision, model.variant) == ("int8", "int8")
 
 

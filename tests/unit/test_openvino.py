@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from deepfake_edge import choices
 from deepfake_edge.errors import BundleError, InferenceError, InvalidInput, MissingDependency
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime, precisions_of
 from deepfake_edge.runtimes import openvino
 from deepfake_edge.runtimes.openvino import OpenVinoNetwork
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from fakes import SIZE_PX, brightness_graph, mean_head, serialise
 
 # Not importorskip: whoever imports it without more ado lets it call home.
-pytestmark = pytest.mark.skipif(not choices.precisions_of("openvino"), reason="OpenVINO is not installed")
-needs_bf16 = pytest.mark.skipif("bf16" not in choices.precisions_of("openvino"), reason="this CPU has no bfloat16")
+pytestmark = pytest.mark.skipif(not precisions_of("openvino"), reason="OpenVINO is not installed")
+needs_bf16 = pytest.mark.skipif("bf16" not in precisions_of("openvino"), reason="this CPU has no bfloat16")
 IR = b'<?xml version="1.0"?><net name="x" version="11"><layers/><edges/></net>'
 
 
@@ -129,8 +129,8 @@ def test_float32_stays_float32_unless_bfloat16_is_asked_for():
 def test_a_cpu_without_bfloat16_is_told(monkeypatch):
     monkeypatch.setattr(openvino, "capabilities", lambda: frozenset({"FP32", "INT8", "BIN"}))
     with pytest.raises(InvalidInput, match="does not compute in bfloat16; OpenVINO finds FP32, INT8"):
-        choices.choose_runtime("auto", None, "bf16")
-    assert choices.precisions_of("openvino") == ("fp32", "fp16", "int8")
+        choose_runtime(RuntimeOptions(precision="bf16"))
+    assert precisions_of("openvino") == ("fp32", "fp16", "int8")
 
 
 @pytest.mark.parametrize("threads", [-1, 0, 99999999999, True])
@@ -140,24 +140,24 @@ def test_threads_are_checked(threads):
 
 
 def test_auto_takes_it_where_it_is_installed():
-    assert str(choices.choose_runtime("auto", None)[0]) == "openvino (auto: it is installed)"
-    assert choices.precisions_of("onnxruntime") == ("fp32", "fp16", "int8")
+    assert str(choose_runtime(RuntimeOptions()).choice) == "openvino (auto: it is installed)"
+    assert precisions_of("onnxruntime") == ("fp32", "fp16", "int8")
 
 
 def test_where_it_is_not_installed_auto_takes_onnx_runtime_and_bf16_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     openvino._core.cache_clear()
-    assert choices.choose_runtime("auto", None)[0].name == "onnxruntime"
-    assert choices.precisions_of("openvino") == ()
+    assert choose_runtime(RuntimeOptions()).name == "onnxruntime"
+    assert precisions_of("openvino") == ()
     with pytest.raises(MissingDependency, match=r"pip install 'deepfake-edge\[openvino\]'"):
-        choices.choose_runtime("auto", None, "bf16")
+        choose_runtime(RuntimeOptions(precision="bf16"))
     with pytest.raises(MissingDependency, match="openvino is not installed"):
         OpenVinoNetwork(brightness_graph("features", None), name="x")
 
 
 def test_bfloat16_is_not_for_onnx_runtime():
     with pytest.raises(InvalidInput, match="bf16 is computed by openvino alone"):
-        choices.choose_runtime("onnxruntime", None, "bf16")
+        RuntimeOptions("onnxruntime", "bf16")
 
 
 _USE = """

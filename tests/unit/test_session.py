@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfake_edge.data import Frame
+from deepfake_edge.data import Choice, Frame
 from deepfake_edge.ensemble import Ensemble, Member
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.model import Model
@@ -24,7 +24,8 @@ def network(graph: bytes, name: str) -> OnnxRuntimeNetwork:
 
 def make_session(script, **clip) -> Session:
     bundle = bright_means_fake(**clip)
-    ensemble = Ensemble((Member(Model(bundle, "fp32", network), 1.0),), bundle.spec.threshold)
+    member = Member(Model(bundle, "fp32", network), 1.0, Choice("onnxruntime", "named"))
+    ensemble = Ensemble((member,), bundle.spec.threshold)
     ledger = Ledger(ensemble.threshold, ensemble.clip)
     return Session(Pipeline(ensemble, ScriptedFinder(script)), ledger, described=("a", "b"), release=lambda: None)
 

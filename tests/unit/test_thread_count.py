@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deepfake_edge.bundle import write_bundle
-from deepfake_edge.choices import precisions_of
+from deepfake_edge.runtime_choice import precisions_of
 from fakes import bright_means_fake
 
 TASKS = Path("/proc/self/task")

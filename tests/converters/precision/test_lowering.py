@@ -14,6 +14,7 @@ from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.converters.precision import variants
 from deepfake_edge.errors import BundleError, ConversionError, InvalidInput
 from deepfake_edge.golden import load_proven
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.training.face_crops import make_crops
 from deepfake_edge.training.untrained import seed_weights
@@ -115,7 +116,7 @@ def test_they_are_judged_on_other_crops_than_they_were_calibrated_on(easy):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_they_run_and_replay(easy, precision):
-    with load_proven(read_bundle(easy.path), precision, "onnxruntime", network) as model:
+    with load_proven(read_bundle(easy.path), precision, choose_runtime(RuntimeOptions("onnxruntime"))) as model:
         assert model.precision == precision
 
 

@@ -10,6 +10,7 @@ from deepfake_edge.bundle import read_bundle
 from deepfake_edge.cli import main
 from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.golden import load_proven
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.training.sample_clip import make_clip
 from deepfake_edge.training.untrained import seed_weights
@@ -43,7 +44,7 @@ def test_a_model_that_is_cut_is_lowered_before_the_cut(saved, options, tmp_path,
     assert int8.head == fp32.head, "the head stays in float32"
     methods = int8.layers["calibration"]["loss_by_method"]
     assert all(0 < loss < 1 for loss in methods.values()), methods
-    with load_proven(bundle, "int8", "onnxruntime", lambda graph, name: OnnxRuntimeNetwork(graph, name=name)) as model:
+    with load_proven(bundle, "int8", choose_runtime(RuntimeOptions("onnxruntime"))) as model:
         assert model.precision == "int8"
     assert main(["inspect", str(report.path)]) == 0
     assert f"calibration: ranges_by       {int8.layers['calibration']['ranges_by']}" in capsys.readouterr().out
