@@ -130,25 +130,25 @@ class TensorRtDouble:
 
 def _simulated() -> dict[str, type]:
     """What stands behind the module's classes; imported late, as only tests that use the double need onnx."""
-    from doubles.tensorrt import building, running, values
+    from doubles.tensorrt import building, config, context, network, parsing, running, values
 
     return {
         "Builder": building.Builder,
         "Dims": values.Dims,
         "EngineInspector": running.EngineInspector,
-        "IBuilderConfig": building.BuilderConfig,
+        "IBuilderConfig": config.BuilderConfig,
         "ICudaEngine": running.Engine,
-        "IExecutionContext": running.ExecutionContext,
+        "IExecutionContext": context.ExecutionContext,
         "IHostMemory": values.HostMemory,
         "ILogger": values.Interface,
-        "INetworkDefinition": building.Network,
-        "IOptimizationProfile": building.OptimizationProfile,
+        "INetworkDefinition": network.Network,
+        "IOptimizationProfile": network.OptimizationProfile,
         "IProgressMonitor": values.Interface,
-        "ITensor": building.Tensor,
-        "ITimingCache": building.TimingCache,
+        "ITensor": network.Tensor,
+        "ITimingCache": config.TimingCache,
         "Logger": values.Logger,
-        "OnnxParser": building.Parser,
-        "ParserError": building.ParserError,
+        "OnnxParser": parsing.Parser,
+        "ParserError": parsing.ParserError,
         "Runtime": running.Runtime,
     }
 

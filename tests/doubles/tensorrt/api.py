@@ -15,7 +15,13 @@ from typing import Any, ClassVar
 from doubles.tensorrt.signatures import Binder
 
 # Python methods that TensorRT itself warns of, and the first version that does.
-_DEPRECATED = {"ICudaEngine.device_memory_size": 10, "ICudaEngine.get_device_memory_size_for_profile": 10}
+_DEPRECATED = {
+    "ICudaEngine.create_execution_context_without_device_memory": 10,
+    "ICudaEngine.device_memory_size": 10,
+    "ICudaEngine.get_device_memory_size_for_profile": 10,
+}
+# Properties that hold an object, by what it must be.
+_OBJECTS = {"IBuilderConfig.progress_monitor": "IProgressMonitor"}
 
 
 class Enumeration:
@@ -227,7 +233,8 @@ class Api:
         def write(this: Any, value: Any) -> None:
             if not hasattr(this._double, name):
                 raise NotImplementedError(f"tensorrt.{label} is not simulated by this double")
-            _check_kind(label, getattr(this._double, name), value)
+            wanted = self.types.get(_OBJECTS.get(label, ""))
+            _check_kind(label, getattr(this._double, name), value, wanted)
             setattr(this._double, name, self.unwrap(value))
 
         return property(read, write if access == "rw" else None)
@@ -244,9 +251,9 @@ def _no_constructor(name: str) -> Callable[..., None]:
     return refuse
 
 
-def _check_kind(label: str, old: Any, value: Any) -> None:
+def _check_kind(label: str, old: Any, value: Any, wanted: type | None) -> None:
     """A property takes what it has held: an enum its own members, a number numbers."""
-    fits = True
+    fits = wanted is None or value is None or isinstance(value, wanted)
     if isinstance(old, Enumeration):
         fits = type(value) is type(old)
     elif isinstance(old, int):
