@@ -112,7 +112,7 @@ def available(device: int = 0) -> str | None:
 
 def _missing_library(ort: ModuleType) -> str | None:
     """What the provider's library misses, in the loader's own words, which ONNX Runtime writes to its log alone."""
-    folder = Path(ort.__file__).parent / "capi"
+    folder = Path(str(ort.__file__)).parent / "capi"
     # From 1.21 on it finds the libraries of NVIDIA's Python packages; what it prints is said below.
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
