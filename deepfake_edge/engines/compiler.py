@@ -26,7 +26,6 @@ _MODERN_FROM = (10,)
 # What TensorRT takes by default, written down so that another default is no silent change of the recipe.
 _OPTIMISATION_LEVEL = 3
 _LARGEST_DEFAULT_WORKSPACE = 1024**3
-_OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "failed_allocation", "could not allocate")
 _SHOWN_LINES = 6
 
 
@@ -186,7 +185,7 @@ def _told(order: Order, log: Log, what: str, device: Device) -> InferenceError:
     """What failed, in TensorRT's own words. Raises DeviceLost where the GPU itself is what failed."""
     free_bytes, total_bytes = device.memory_info()
     said = "; ".join(log.errors[-_SHOWN_LINES:]) or "nothing"
-    if any(sign in said.lower() for sign in _OUT_OF_MEMORY):
+    if log.says_out_of_memory:
         return OutOfDeviceMemory(
             f"{order.name}: the GPU's memory does not suffice to build it ({free_bytes / 1024**2:.0f} of "
             f"{total_bytes / 1024**2:.0f} MiB are free now; TensorRT said: {said}); end other programs on the GPU, or "

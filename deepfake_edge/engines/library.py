@@ -18,6 +18,7 @@ from deepfake_edge.optional import require
 
 OLDEST = (8, 5)
 _KEPT_LINES = 50
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "insufficient memory", "failed_allocation", "could not allocate")
 _JETSON = Path("/etc/nv_tegra_release")
 # What building and running need, whatever the version.
 _NEEDED = (
@@ -79,6 +80,15 @@ class Log:
     def errors(self) -> list[str]:
         """The last errors, oldest first, each on one line."""
         return [line for wrong, line in self._lines if wrong]
+
+    @property
+    def says_out_of_memory(self) -> bool:
+        """Whether one of the last errors is that the GPU's memory does not suffice."""
+        return any(sign in line.lower() for line in self.errors for sign in _OUT_OF_MEMORY)
+
+    def forget(self) -> None:
+        """Keep nothing of what was said so far, which belongs to a failure that was told."""
+        self._lines.clear()
 
     @property
     def lines(self) -> list[str]:

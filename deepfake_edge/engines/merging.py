@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -99,8 +100,9 @@ class Merger(Generic[LaneT, GivenT, GotT]):
             self._closed = True
             self._changed.wait_for(lambda: not self._calls)
             lanes, self._free = self._free, []
-        for lane in lanes:
-            lane.close()
+        with ExitStack() as stack:
+            for lane in lanes:
+                stack.callback(lane.close)
 
     def _run(self, piece: _Piece[GivenT, GotT]) -> GotT:
         turn = self._wait(piece)
