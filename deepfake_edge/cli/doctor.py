@@ -16,10 +16,12 @@ import numpy as np
 
 from deepfake_edge import __version__
 from deepfake_edge.cache import cache_dir
-from deepfake_edge.choices import FINDERS, choose_finder, choose_runtime
+from deepfake_edge.choices import FINDERS, choose_finder
+from deepfake_edge.cli.doctor_gpu import Row, gpu_rows
 from deepfake_edge.data import Frame
 from deepfake_edge.errors import DeepfakeEdgeError
 from deepfake_edge.optional import require
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
 from deepfake_edge.tables import table
 
 _PROBE_PX = 64
@@ -29,7 +31,6 @@ _LOWER_PRECISION = frozenset({
     "avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "amx_bf16", "avx512_fp16", "amx_fp16",
     "asimddp", "i8mm", "bf16", "asimdhp",
 })  # fmt: skip
-Row = tuple[str, str, str]
 
 
 def add_parser(commands: Any) -> None:
@@ -42,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print a table a topic. Returns 0: what is absent is optional, or the program would not have started."""
     topics: list[tuple[str, Callable[[], list[Row]]]] = [
         ("this package", _package),
-        ("runtimes", _runtimes),
+        ("runtimes on the CPU", _runtimes),
+        ("NVIDIA GPU", gpu_rows),
         ("face finders", _finders),
         ("reading and writing video", _video),
         ("workshop (deepfake-edge convert)", _workshop),
@@ -81,8 +83,7 @@ def _runtimes() -> list[Row]:
         rows.append(("openvino", "yes", f"{openvino.version()}, CPU, {'with' if 'BF16' in found else 'without'} bf16"))
     except DeepfakeEdgeError as error:
         rows.append(("openvino", "no", _one_line(error)))
-    rows.append(("tensorrt", "no", "not in this version of deepfake-edge"))
-    taken, _ = choose_runtime("auto", None)
+    taken = choose_runtime(RuntimeOptions()).choice
     return [*rows, ("auto takes", taken.name, taken.reason)]
 
 
