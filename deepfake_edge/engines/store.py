@@ -111,7 +111,7 @@ class EngineStore:
         entries = [_look_at(self.folder / f"{name}.engine") for name in sorted(names)]
         return sorted(entries, key=lambda entry: (entry.sidecar.bundle, entry.sidecar.part) if entry.sidecar else ())
 
-    def clean(self, here: Platform | None = None, *, everything: bool = False) -> list[Path]:
+    def clean(self, here: Platform | None = None, *, everything: bool = False) -> tuple[Path, ...]:
         """Remove what can no longer be used. Called under `lock`.
 
         Args:
@@ -130,7 +130,7 @@ class EngineStore:
             for path in self.folder.glob("timing-*.zip") if everything else ():
                 path.unlink(missing_ok=True)
         self.remove_leftovers()
-        return gone
+        return tuple(gone)
 
     def _is_stale(self, entry: Entry, here: Platform | None) -> bool:
         if entry.sidecar is None:

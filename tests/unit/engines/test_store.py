@@ -134,7 +134,7 @@ def test_what_nothing_vouches_for_is_never_loaded_and_cleaned(store, kept, damag
     damage(kept)
     with pytest.raises(EngineMismatch, match="deepfake-edge build"):
         store.find(IDENTITY)
-    assert store.clean() == [kept]
+    assert store.clean() == (kept,)
     assert store.find(IDENTITY) is None
     assert store.list() == []
 
@@ -143,8 +143,8 @@ def test_clean_keeps_what_is_good_and_removes_what_newer_software_replaced(store
     old = sidecar(identity=replace(IDENTITY, platform=replace(ORIN, tensorrt="8.6.2")))
     other_gpu = sidecar(identity=replace(IDENTITY, platform=replace(ORIN, device="Thor", compute_capability="11.0")))
     old_path, other_path = store.put(PLAN, old), store.put(PLAN, other_gpu)
-    assert store.clean() == []
-    assert store.clean(ORIN) == [old_path]
+    assert store.clean() == ()
+    assert store.clean(ORIN) == (old_path,)
     assert {entry.path for entry in store.list()} == {kept, other_path}
     store.keep_timing(ORIN, b"known")
     assert set(store.clean(everything=True)) == {kept, other_path}
