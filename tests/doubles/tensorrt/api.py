@@ -10,6 +10,7 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from importlib.machinery import ModuleSpec
 from typing import Any, ClassVar
 
 from doubles.tensorrt.signatures import Binder
@@ -99,6 +100,7 @@ class Api:
         self._major = int(manifest["version"].partition(".")[0])
         self.types: dict[str, type] = {}
         self.module = types.ModuleType("tensorrt", "A test double of TensorRT; computes with ONNX Runtime.")
+        self.module.__spec__ = ModuleSpec("tensorrt", None)
         self._build(manifest)
 
     def enum(self, name: str) -> Enumeration:
