@@ -105,7 +105,7 @@ class Library:
             del self.live[kind]
 
     def fail(self, point: str, *, after: int, times: int | None, how: dict[str, Any]) -> None:
-        self._faults.setdefault(point, []).append(_Fault(after, times, how))
+        self._faults.setdefault(point, []).append(_Fault(after, times, {"point": point, **how}))
 
     def fault(self, point: str) -> dict[str, Any] | None:
         """The settings of a fault that is due at a point; None where all is well."""
