@@ -117,19 +117,6 @@ def platform_of(facts: DeviceFacts) -> Platform:
     return Platform(library.version(), f"{major}.{minor}", facts.name, facts.driver_version)
 
 
-def identity_of(graph: bytes, precision: str, facts: DeviceFacts) -> EngineIdentity:
-    """The identity of a graph's engine on a GPU, with this TensorRT.
-
-    Args:
-        graph: serialised ONNX.
-        precision: one of PRECISIONS.
-        facts: of the GPU.
-    Raises:
-        MissingDependency: there is no TensorRT.
-    """
-    return Part("", graph, precision).identity(platform_of(facts))
-
-
 def identity_from(table: Mapping[str, Any]) -> EngineIdentity:
     """Read back what `asdict` made. Raises KeyError, TypeError or ValueError: it is something else."""
     found = {item.name: table["platform"][item.name] for item in fields(Platform)}

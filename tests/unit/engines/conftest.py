@@ -42,6 +42,17 @@ def clip_bundle() -> Bundle:
     return replace(bundle, variants={name: run_once(bundle, name, draft) for name, draft in drafts.items()})
 
 
+@pytest.fixture(scope="session")
+def fine_bundle() -> Bundle:
+    """A network whose large weights cancel: what enters its product needs more than TF32's 10 bits."""
+    bundle = bright_means_fake()
+    model = onnx.load_from_string(bundle.variants["fp32"].backbone)
+    weights = np.array([[100.1], [-99.7], [0.9]], np.float32)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    draft = replace(bundle.variants["fp32"], backbone=model.SerializeToString(), golden=None)
+    return replace(bundle, variants={"fp32": run_once(bundle, "fp32", draft)})
+
+
 def run_once(bundle: Bundle, name: str, draft: Variant) -> Variant:
     """A variant with what ONNX Runtime gives for the golden crops, as the converter writes it."""
     drafted = replace(bundle, variants={name: draft})
