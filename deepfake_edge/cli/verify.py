@@ -12,7 +12,7 @@ from deepfake_edge.bundle import Bundle, read_bundle
 from deepfake_edge.cli.options import MODEL_HELP, add_runtime_arguments, runtime_options
 from deepfake_edge.golden import load, replay
 from deepfake_edge.recipe import recipe_of
-from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime, precisions_of
 from deepfake_edge.tables import table
 
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     results: list[dict[str, Any]] = []
     for entry in recipe_of(arguments.bundle).entries:
         bundle = read_bundle(entry.bundle)
-        for precision in [arguments.precision] if arguments.precision else _precisions(bundle):
+        for precision in [arguments.precision] if arguments.precision else _precisions(bundle, options.name):
             results.append(_replayed(bundle, replace(options, precision=precision)))
             if not arguments.json:
                 print(table([(key, _cell(value)) for key, value in results[-1].items()]), end="\n\n")
@@ -45,8 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if passed else 1
 
 
-def _precisions(bundle: Bundle) -> list[str]:
-    """What a user of the bundle may ask for, each once."""
+def _precisions(bundle: Bundle, runtime: str) -> list[str]:
+    """What a user of the bundle may ask for, each once; of TensorRT what is built, or what to build first."""
+    if runtime == "tensorrt":
+        return list(precisions_of(runtime, bundle)) or [bundle.first_precision]
     return list(dict.fromkeys(name.removesuffix("-unsigned") for name in bundle.variants))
 
 

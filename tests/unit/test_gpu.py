@@ -155,3 +155,12 @@ def test_what_does_not_go_together_is_refused(options, match):
 def test_tensorrt_needs_to_know_whose_networks():
     with pytest.raises(InvalidInput, match="deepfake-edge build BUNDLE"):
         choose_runtime(RuntimeOptions("tensorrt"))
+
+
+def test_verify_replays_what_is_built(path, bundle, tensorrt_double, capsys):
+    write_bundle(replace(bundle, variants={**bundle.variants, "fp16": bundle.variants["fp32"]}), path)
+    assert main(["verify", str(path), "--runtime", "tensorrt"]) == 1
+    assert "EngineMismatch: bright backbone: no engine was built" in capsys.readouterr().err
+    build_engines(bundle)
+    assert main(["verify", str(path), "--runtime", "tensorrt", "--json"]) == 0
+    assert [item["precision"] for item in json.loads(capsys.readouterr().out)["results"]] == ["fp32"]
