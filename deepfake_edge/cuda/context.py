@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from deepfake_edge.cuda.driver import Driver, DriverFailure
@@ -125,6 +125,11 @@ class Context:
         self._open.clear()
         if failures and self._lost is None:
             raise failures[0]
+
+    def close_at_exit(self) -> None:
+        """Close while Python ends: nobody is left to tell of a failure."""
+        with suppress(InferenceError):
+            self.close()
 
     def _free_quietly(self, resource: Resource) -> InferenceError | None:
         try:

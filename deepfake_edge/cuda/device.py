@@ -89,7 +89,7 @@ class Device:
         self.facts = facts
         self.binding = context.binding.name
         self._context = context
-        atexit.register(context.close)
+        atexit.register(context.close_at_exit)
 
     def current(self) -> AbstractContextManager[None]:
         """Make the GPU's context current in this thread, and leave it as it was before; may be nested.
@@ -171,7 +171,7 @@ class Device:
             InferenceError: it is current in this thread, or something could not be freed; the rest is freed then.
         """
         self._context.close()
-        atexit.unregister(self._context.close)
+        atexit.unregister(self._context.close_at_exit)
 
     def __enter__(self) -> Device:
         return self

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.cuda.context import Context, Resource
+from deepfake_edge.cuda.handles import Handle
 from deepfake_edge.errors import InvalidInput
 
 
@@ -65,17 +66,21 @@ class Stream(Resource):
         with context.calling():
             native = context.binding.create_stream()
         super().__init__(context, lambda: context.binding.destroy_stream(native))
-        self.native = native
+        self._native = native
+
+    @property
+    def native(self) -> Handle:
+        """The binding's own. Raises InferenceError where it is freed."""
+        self._check()
+        return self._native
 
     @property
     def handle(self) -> int:
         """The CUstream as a number. Raises InferenceError where it is freed."""
-        self._check()
         return self.native.value
 
     def synchronize(self) -> None:
         """Wait until all its work is done. Raises InferenceError, also for what that work did."""
-        self._check()
         with self._context.calling():
             self._context.binding.synchronize(self.native)
 

@@ -7,6 +7,8 @@ What it holds to, and where it is stricter than a GPU:
 
 - A device address is no host address. Any address outside a live allocation is CUDA_ERROR_ILLEGAL_ADDRESS, a sticky
   error, when the work that uses it runs. Fresh memory is NaN in every float format.
+- A kernel runs on the host's bytes behind a device's addresses: what it writes behind the end of memory is an illegal
+  address, too, and further away the end of the process.
 - Copies, kernels, graphs and what tests `enqueue` run when their stream is waited for, never before. Work on a stream
   that is destroyed first is lost.
 - The default stream, blocking streams and synchronous copies are errors. Work needs a current context.

@@ -49,7 +49,8 @@ Call::Call(const char* name, Needs needs) : lock(state().lock) {
   State& now = state();
   now.calls.push_back(name);
   error = asked_failure(name);
-  if (error || needs == NOTHING) return;
+  ignored = !now.enabled && needs >= STACK;
+  if (error || ignored || needs == NOTHING) return;
   if (!now.initialised) {
     error = NOT_INITIALIZED;
   } else if (needs == CONTEXT) {
@@ -132,7 +133,7 @@ DRIVER_API int cuDevicePrimaryCtxRetain(uint64_t* context, int) {
 }
 
 DRIVER_API int cuDevicePrimaryCtxRelease_v2(int) {
-  CALL(DRIVER);
+  CALL(STACK);
   if (state().retains == 0) return INVALID_CONTEXT;
   // What a lost context held is gone with it. The error stays: the driver wants a new process.
   if (--state().retains == 0 && state().sticky) destroy_context();
@@ -140,14 +141,14 @@ DRIVER_API int cuDevicePrimaryCtxRelease_v2(int) {
 }
 
 DRIVER_API int cuCtxPushCurrent_v2(uint64_t context) {
-  CALL(DRIVER);
+  CALL(STACK);
   if (context != PRIMARY_CONTEXT || state().retains == 0) return INVALID_CONTEXT;
   contexts().push_back(context);
   return SUCCESS;
 }
 
 DRIVER_API int cuCtxPopCurrent_v2(uint64_t* context) {
-  CALL(DRIVER);
+  CALL(STACK);
   if (contexts().empty()) return INVALID_CONTEXT;
   if (context) *context = contexts().back();
   contexts().pop_back();

@@ -117,18 +117,23 @@ bool is_sticky(int error);
 // One call of an exported function; holds the lock while it lives.
 class Call {
  public:
-  enum Needs { NOTHING, DRIVER, CONTEXT };
+  enum Needs { NOTHING, DRIVER, STACK, CONTEXT };
   Call(const char* name, Needs needs);
   int error = SUCCESS;
+  // Nothing is enabled: what a failed test left behind may free itself in peace.
+  bool ignored = false;
   std::unique_lock<std::mutex> lock;
 };
 
 #define CALL(needs)                                              \
   ::cuda_double::Call call(__func__, ::cuda_double::Call::needs); \
-  if (call.error) return call.error
+  if (call.error || call.ignored) return call.error
 
 // The live region that holds [address, address + size), or null.
 const Region* region_of(uint64_t address, size_t size);
+
+// Whether nothing was written behind the end of a region.
+bool padding_is_intact();
 
 // A sticky error that happened while work ran; returns it.
 int poison(int error);

@@ -30,7 +30,9 @@ Work launch_of(const Function& function, KernelLaunch shape, void** arguments) {
     std::vector<void*> pointers;
     for (auto& bytes : copies) pointers.push_back(bytes.data());
     shape.arguments = pointers.data();
-    return launch(&shape);
+    const int error = launch(&shape);
+    std::lock_guard<std::mutex> guard(state().lock);
+    return error || padding_is_intact() ? error : ILLEGAL_ADDRESS;
   };
 }
 }  // namespace

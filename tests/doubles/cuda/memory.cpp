@@ -13,15 +13,25 @@ namespace {
 constexpr size_t PATTERN_BYTES = size_t{64} << 20;
 constexpr size_t ALIGNMENT = 512;
 
+constexpr size_t PAGE = 4096;
+constexpr char PATTERN = '\xFF';
+
+// Behind the bytes stands the rest of a page, which nothing may change, and a page that nothing may touch.
+size_t padded(size_t size) { return (size + PAGE - 1) / PAGE * PAGE; }
+
 uint64_t add_region(size_t size, bool pinned) {
-  void* bytes = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const size_t mapped = padded(size) + PAGE;
+  void* bytes = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (bytes == MAP_FAILED) return 0;
-  std::memset(bytes, 0xFF, std::min(size, PATTERN_BYTES));
+  char* const end = static_cast<char*>(bytes) + padded(size);
+  mprotect(end, PAGE, PROT_NONE);
+  std::memset(bytes, PATTERN, std::min(size, PATTERN_BYTES));
+  std::memset(static_cast<char*>(bytes) + size, PATTERN, padded(size) - size);
   State& now = state();
   const uint64_t address = now.next_address;
   // An address is never given twice, and between two regions is a gap: what reaches past the end is seen.
   now.next_address += (size / ALIGNMENT + 2) * ALIGNMENT;
-  std::shared_ptr<char> owner(static_cast<char*>(bytes), [size](char* start) { munmap(start, size); });
+  std::shared_ptr<char> owner(static_cast<char*>(bytes), [mapped](char* start) { munmap(start, mapped); });
   now.regions.emplace(address, Region{address, std::move(owner), size, pinned});
   return address;
 }
@@ -70,6 +80,15 @@ const Region* region_of(uint64_t address, size_t size) {
   const Region& region = std::prev(after)->second;
   const uint64_t offset = address - region.address;
   return offset <= region.size && size <= region.size - offset ? &region : nullptr;
+}
+
+bool padding_is_intact() {
+  for (const auto& [address, region] : state().regions) {
+    const char* start = region.bytes.get();
+    const auto changed = [](char byte) { return byte != PATTERN; };
+    if (std::any_of(start + region.size, start + padded(region.size), changed)) return false;
+  }
+  return true;
 }
 
 }  // namespace cuda_double
