@@ -37,10 +37,13 @@ class OnnxRuntimeCudaDouble(ModuleType):
         self.fault: Exception | None = None
         self.settings: list[dict[str, str]] = []
         self.entries: list[dict[str, str]] = []
-        self.SessionOptions = onnxruntime.SessionOptions
         self.OrtValue = _values(self)
         self.__version__ = onnxruntime.__version__
         self.__file__ = onnxruntime.__file__
+
+    def __getattr__(self, name: str):
+        """Whatever has nothing to do with CUDA is the real one."""
+        return getattr(onnxruntime, name)
 
     def get_available_providers(self) -> list[str]:
         return [PROVIDER, "CPUExecutionProvider"]
@@ -48,7 +51,9 @@ class OnnxRuntimeCudaDouble(ModuleType):
     def set_default_logger_severity(self, severity: int) -> None:
         assert severity in range(5)
 
-    def InferenceSession(self, graph, options, *, providers, enable_fallback):
+    def InferenceSession(self, graph, options=None, *, providers, enable_fallback=1):
+        if providers == ["CPUExecutionProvider"]:
+            return onnxruntime.InferenceSession(graph, options, providers=providers)
         ((provider, settings),) = providers
         assert provider == PROVIDER
         assert set(settings) <= OPTIONS, "Unknown provider option"
