@@ -20,7 +20,7 @@ class DriverFailure(Exception):
     """A call of the driver that failed. It never leaves this package: `Context` makes a typed error of it.
 
     Attributes:
-        call: the driver's function.
+        call: the driver's function, as its documentation names it.
         code: the CUresult; 0 where a binding did not say.
     """
 
@@ -60,7 +60,7 @@ class Driver:
         """Call a function of the driver that returns a CUresult. Raises DriverFailure where it is not 0."""
         code = getattr(self._library, function)(*arguments)
         if code:
-            raise DriverFailure(function, code)
+            raise DriverFailure(function.removesuffix("_v2"), code)
 
     def describe(self, code: int) -> str:
         """An error's name, number and meaning, in the driver's words."""

@@ -14,7 +14,7 @@ constexpr size_t PATTERN_BYTES = size_t{64} << 20;
 constexpr size_t ALIGNMENT = 512;
 
 constexpr size_t PAGE = 4096;
-constexpr char PATTERN = '\xFF';
+constexpr char PATTERN = '\xFF', PADDING = '\x3F';
 
 // Behind the bytes stands the rest of a page, which nothing may change, and a page that nothing may touch.
 size_t padded(size_t size) { return (size + PAGE - 1) / PAGE * PAGE; }
@@ -26,7 +26,7 @@ uint64_t add_region(size_t size, bool pinned) {
   char* const end = static_cast<char*>(bytes) + padded(size);
   mprotect(end, PAGE, PROT_NONE);
   std::memset(bytes, PATTERN, std::min(size, PATTERN_BYTES));
-  std::memset(static_cast<char*>(bytes) + size, PATTERN, padded(size) - size);
+  std::memset(static_cast<char*>(bytes) + size, PADDING, padded(size) - size);
   State& now = state();
   const uint64_t address = now.next_address;
   // An address is never given twice, and between two regions is a gap: what reaches past the end is seen.
@@ -85,7 +85,7 @@ const Region* region_of(uint64_t address, size_t size) {
 bool padding_is_intact() {
   for (const auto& [address, region] : state().regions) {
     const char* start = region.bytes.get();
-    const auto changed = [](char byte) { return byte != PATTERN; };
+    const auto changed = [](char byte) { return byte != PADDING; };
     if (std::any_of(start + region.size, start + padded(region.size), changed)) return false;
   }
   return true;
