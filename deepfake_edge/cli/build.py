@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,7 @@ def _json(entry: Entry) -> dict[str, Any]:
 def _clean(arguments: argparse.Namespace) -> int:
     store = EngineStore()
     everything = arguments.clean == "all"
-    here = None if everything else next(_platform(arguments.device), None)
+    here = None if everything else _platform(arguments.device)
     with store.lock():
         gone = store.clean(here, everything=everything)
     if arguments.json:
@@ -186,13 +186,14 @@ def _clean(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _platform(ordinal: int) -> Iterator[Platform]:
-    """The device at hand; nothing where that cannot be told, which is said."""
+def _platform(ordinal: int) -> Platform | None:
+    """The device at hand; None where that cannot be told, which is said."""
     try:
         with open_device(ordinal) as device:
-            yield platform_of(device.facts)
+            return platform_of(device.facts)
     except DeepfakeEdgeError as error:
         print(f"only damaged engines are removed, others cannot be judged here: {error}", file=sys.stderr)
+        return None
 
 
 def _batch(text: str) -> BatchProfile:

@@ -68,7 +68,8 @@ class Log:
     """
 
     def __new__(cls) -> Log:
-        logger: Log = implementing(cls, tensorrt().ILogger)
+        interface = tensorrt().ILogger
+        logger: Log = interface.__new__(implementing(cls, interface))
         return logger
 
     def __init__(self) -> None:
@@ -107,11 +108,11 @@ class Log:
 
 
 def implementing(kind: type, interface: Any) -> Any:
-    """A new, not yet initialised object of `kind` that TensorRT takes for its own `interface`.
+    """The class `kind` as one that TensorRT takes for its own `interface`.
 
     TensorRT is imported when it is needed, so `interface` cannot stand among the bases of a class of ours.
     """
-    return interface.__new__(type(kind.__name__, (kind, interface), {}))
+    return type(kind.__name__, (kind, interface), {})
 
 
 def _numbers(module: ModuleType) -> tuple[int, ...]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from deepfake_edge.engines.library import implementing
 
 _LOOK_EVERY_S = 0.2
+_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -45,11 +47,16 @@ class _Phase:
 
 
 class Monitor:
-    """What TensorRT reports while it builds, from any of its threads. Phases stand within phases."""
+    """What TensorRT reports while it builds, from any of its threads. Phases stand within phases.
 
-    def __init__(self, engine: str) -> None:
+    Attributes:
+        asks: whether TensorRT asks it, from 10 on, if the build is to go on.
+    """
+
+    def __init__(self, engine: str, *, asks: bool) -> None:
         """Begin; nothing is reported yet."""
         super().__init__()
+        self.asks = asks
         self._engine = engine
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -78,11 +85,6 @@ class Monitor:
         """Have the build end at its next step."""
         self._ended = True
 
-    @property
-    def ended(self) -> bool:
-        """Whether it is to end early."""
-        return self._ended
-
     def stage(self) -> Stage:
         """How far it is: of the outermost phase, its steps and the share of the step that is under way."""
         with self._lock:
@@ -98,12 +100,10 @@ class Monitor:
 
 def monitor(trt: ModuleType, engine: str) -> Monitor:
     """A monitor that TensorRT takes where it reports progress, from 10 on; before, one that knows only the time."""
-    made: Any = implementing(Monitor, trt.IProgressMonitor) if hasattr(trt, "IProgressMonitor") else None
-    if made is None:
-        return Monitor(engine)
-    made.__init__(engine)
-    result: Monitor = made
-    return result
+    if not hasattr(trt, "IProgressMonitor"):
+        return Monitor(engine, asks=False)
+    made: Monitor = implementing(Monitor, trt.IProgressMonitor)(engine, asks=True)
+    return made
 
 
 def watched(work: Callable[[], _Result], monitor: Monitor, progress: Progress | None) -> _Result:
@@ -120,5 +120,7 @@ def watched(work: Callable[[], _Result], monitor: Monitor, progress: Progress | 
                     progress(monitor.stage())
         except BaseException:
             monitor.end()
+            if not monitor.asks and not future.done():
+                _log.warning("this TensorRT cannot be interrupted: waiting until the build is through")
             raise
         return future.result()

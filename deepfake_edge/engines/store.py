@@ -97,8 +97,12 @@ class EngineStore:
         path = self.path_of(sidecar.identity)
         with self._writing(path):
             path.with_suffix(".json").unlink(missing_ok=True)
-            write_atomically(plan, path)
-            write_atomically(sidecar.to_bytes(), path.with_suffix(".json"))
+            try:
+                write_atomically(plan, path)
+                write_atomically(sidecar.to_bytes(), path.with_suffix(".json"))
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         return path
 
     def path_of(self, identity: EngineIdentity) -> Path:
