@@ -135,9 +135,9 @@ class FaceCropper:
             arguments = (
                 ctypes.c_uint64(self._plans.load((plan,), stream)),
                 ctypes.c_uint64(image.address),
-                ctypes.c_int64(image.row_bytes),
+                ctypes.c_int32(image.row_bytes),
                 ctypes.c_uint64(image.chroma_address),
-                ctypes.c_int64(image.chroma_row_bytes),
+                ctypes.c_int32(image.chroma_row_bytes),
                 ctypes.c_uint64(out_address),
             )
             kernel = self._kernels[image.format != "NV12", out_dtype]
@@ -196,5 +196,5 @@ def _loaded(device: Device, image: bytes) -> Module:
 def _check_plane(name: str, address: int, row_bytes: int, wanted_bytes: int) -> None:
     if address <= 0:
         raise InvalidInput(f"{name}: wanted a device address, got {address}")
-    if row_bytes < wanted_bytes:
-        raise InvalidInput(f"{name}: wanted rows of at least {wanted_bytes} bytes, got {row_bytes}")
+    if not wanted_bytes <= row_bytes < 1 << 31:
+        raise InvalidInput(f"{name}: wanted rows of at least {wanted_bytes} bytes and less than 2 GiB, got {row_bytes}")

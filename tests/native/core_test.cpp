@@ -11,7 +11,6 @@
 
 #include "../doubles/cuda/kernel.h"
 #include "crop.hpp"
-#include "plan.hpp"
 #include "plan_crops.hpp"
 
 extern "C" int crop_packed_float32_launch(const KernelLaunch* launch);
@@ -70,15 +69,15 @@ char* as_it_is(std::uint64_t address, std::size_t*) { return reinterpret_cast<ch
 // Each crop twice, the blocks' surplus threads included.
 std::vector<float> crop_on_the_device(const Image& image, const Options& options, const Rect& rect) {
     const Rect rects[2] = {rect, rect};
-    std::vector<std::int32_t> plan = dfe::plan_crops(image, options, rects, 2);
+    const std::vector<dfe::Tap> plan = dfe::plan_crops(image, options, rects, 2);
     std::vector<float> out(static_cast<std::size_t>(6 * options.size * options.size), std::nanf(""));
-    const std::int32_t* words = plan.data();
-    std::int64_t row_bytes = image.row_bytes;
-    std::int64_t chroma_row_bytes = image.chroma_row_bytes;
+    const dfe::Tap* memory = plan.data();
+    auto row_bytes = static_cast<std::int32_t>(image.row_bytes);
+    auto chroma_row_bytes = static_cast<std::int32_t>(image.chroma_row_bytes);
     const std::uint8_t* pixels = image.pixels;
     const std::uint8_t* chroma = image.chroma;
     float* values = out.data();
-    void* const arguments[] = {&words, &pixels, &row_bytes, &chroma, &chroma_row_bytes, &values};
+    void* const arguments[] = {&memory, &pixels, &row_bytes, &chroma, &chroma_row_bytes, &values};
     const unsigned size = static_cast<unsigned>(options.size);
     const unsigned tile_rows = 8 * dfe::kRowsPerThread;
     const KernelLaunch launch{

@@ -24,113 +24,86 @@ using Bytes = Triple<std::uint8_t>;
 // BGR or RGB.
 struct PackedFrame {
     const std::uint8_t* pixels;
-    std::int64_t row_bytes;
+    std::int32_t row_bytes;
 
     __device__ Bytes read(int x, int y) const {
-        const std::uint8_t* pixel = pixels + y * row_bytes + 3 * x;
+        const std::uint8_t* pixel = pixels + 3 * x + static_cast<std::int64_t>(y) * row_bytes;
         return {{pixel[0], pixel[1], pixel[2]}};
     }
 };
 
 struct Nv12Frame {
     const std::uint8_t* luma;
-    std::int64_t row_bytes;
+    std::int32_t row_bytes;
     const std::uint8_t* chroma;
-    std::int64_t chroma_row_bytes;
+    std::int32_t chroma_row_bytes;
 
     __device__ Bytes read(int x, int y) const {
-        const std::uint8_t* uv = chroma + (y / 2) * chroma_row_bytes + (x & ~1);
+        const std::uint8_t* uv = chroma + (x & ~1) + static_cast<std::int64_t>(y / 2) * chroma_row_bytes;
         std::uint8_t bgrx[4];
-        nv12_pixel(luma[y * row_bytes + x], uv[0], uv[1], bgrx);
+        nv12_pixel(luma[x + static_cast<std::int64_t>(y) * row_bytes], uv[0], uv[1], bgrx);
         return {{bgrx[0], bgrx[1], bgrx[2]}};
     }
 };
 
-// A column or row of the frame and what it weighs.
-template <typename Weight>
-struct Tap {
-    int at;
-    Weight weight;
-};
+// Unsigned, because a part of a sum may wrap; the whole never does.
+using Sums = Triple<std::uint32_t>;
 
-// What lies outside the frame is black: nothing is read there, and what is read instead weighs nothing.
-template <typename Weight>
-__device__ Tap<Weight> held_inside(int at, int limit, Weight weight) {
-    if (at < 0) return {0, 0};
-    if (at >= limit) return {limit - 1, 0};
-    return {at, weight};
+__device__ void add(const Bytes& pixel, std::int32_t weight, Sums* sums) {
+    for (int c = 0; c < 3; ++c) sums->channel[c] += static_cast<std::uint32_t>(weight * pixel.channel[c]);
+}
+
+__device__ Bytes rounded_bytes(const Sums& sums) {
+    Bytes bytes;
+    for (int c = 0; c < 3; ++c) bytes.channel[c] = rounded_byte(static_cast<std::int32_t>(sums.channel[c]));
+    return bytes;
 }
 
 // One face, and how its outputs are made of the frame's pixels.
 template <typename Frame>
 struct Crop {
     const Frame& frame;
-    const Plan& plan;
     const FacePlan& face;
-    const std::int32_t* words;
+    const Tap* memory;
+    int size;
 
-    __device__ Tap<std::int32_t> column(int x, int k) const {
-        const AxisPlan& axis = face.horizontal;
-        const std::int32_t weight = words[axis.weights + k * plan.size + x];
-        return held_inside(face.left + words[axis.first + x] + k, plan.width, weight);
-    }
+    __device__ Tap column(int x, int k) const { return memory[face.horizontal.table + k * size + x]; }
+    __device__ Tap row(int y, int k) const { return memory[face.vertical.table + k * size + y]; }
 
-    // The crop's outermost rows are repeated.
-    template <typename Weight>
-    __device__ Tap<Weight> row(int y, int k) const {
-        const AxisPlan& axis = face.vertical;
-        const Weight weight = reinterpret_cast<const Weight*>(words)[axis.weights + k * plan.size + y];
-        const int below = words[axis.first + y] + k;
-        const int held = below < 0 ? 0 : below < face.height ? below : face.height - 1;
-        return held_inside(face.top + held, plan.height, weight);
-    }
-
-    __device__ Triple<std::int32_t> across(int x, int row) const {
-        Triple<std::uint32_t> sum{};
+    __device__ Sums across(int x, int row) const {
+        Sums sums{};
         for (int k = 0; k < face.horizontal.taps; ++k) {
-            const Tap<std::int32_t> tap = column(x, k);
-            add(frame.read(tap.at, row), tap.weight, &sum);
+            const Tap tap = column(x, k);
+            add(frame.read(tap.at, row), tap.weight, &sums);
         }
-        return signed_of(sum);
+        return sums;
     }
 
-    __device__ Triple<std::int32_t> down(int column, int y) const {
-        Triple<std::uint32_t> sum{};
+    __device__ Sums down(int column, int y) const {
+        Sums sums{};
         for (int k = 0; k < face.vertical.taps; ++k) {
-            const Tap<std::int32_t> tap = row<std::int32_t>(y, k);
-            add(frame.read(column, tap.at), tap.weight, &sum);
+            const Tap tap = row(y, k);
+            add(frame.read(column, tap.at), tap.weight, &sums);
         }
-        return signed_of(sum);
-    }
-
-    // Unsigned, because a part of a sum may wrap; the whole never does.
-    static __device__ void add(const Bytes& pixel, std::int32_t weight, Triple<std::uint32_t>* sum) {
-        for (int c = 0; c < 3; ++c) sum->channel[c] += static_cast<std::uint32_t>(weight * pixel.channel[c]);
-    }
-
-    static __device__ Triple<std::int32_t> signed_of(const Triple<std::uint32_t>& sum) {
-        Triple<std::int32_t> result;
-        for (int c = 0; c < 3; ++c) result.channel[c] = static_cast<std::int32_t>(sum.channel[c]);
-        return result;
+        return sums;
     }
 };
 
 // One column of a crop's three planes.
 template <typename Value>
 struct Column {
-    Value* first;
+    Value* crop;
     const Plan& plan;
+    int x;
 
     static __device__ void store(float value, float* at) { *at = value; }
     static __device__ void store(float value, __half* at) { *at = __float2half_rn(value); }
 
     template <typename Number>
     __device__ void write(int y, const Triple<Number>& pixel) const {
-        const std::int64_t plane_values = static_cast<std::int64_t>(plan.size) * plan.size;
-        Value* at = first + static_cast<std::int64_t>(y) * plan.size;
         for (int plane = 0; plane < 3; ++plane) {
             const Number number = plan.last_channel_first != 0 ? pixel.channel[2 - plane] : pixel.channel[plane];
-            store(plan.affine[plane](number), at + plane * plane_values);
+            store(plan.affine[plane](number), crop + (plane * plan.size + y) * plan.size + x);
         }
     }
 };
@@ -138,14 +111,14 @@ struct Column {
 // A row of the frame, filtered for one column of the crop.
 struct Line {
     int row;
-    Triple<std::int16_t> sums;
+    Triple<std::int32_t> sums;
 };
 
 // Outputs below one another mostly share their rows where a face grows: each row is filtered once.
 template <typename Frame, typename Value>
 __device__ void blend(const Crop<Frame>& crop, int x, int y, int end, const Column<Value>& out) {
-    const Tap<std::int32_t> left = crop.column(x, 0);
-    const Tap<std::int32_t> right = crop.column(x, 1);
+    const Tap left = crop.column(x, 0);
+    const Tap right = crop.column(x, 1);
     const auto filtered = [&](int row) {
         const Bytes near = crop.frame.read(left.at, row);
         const Bytes far = crop.frame.read(right.at, row);
@@ -158,8 +131,8 @@ __device__ void blend(const Crop<Frame>& crop, int x, int y, int end, const Colu
     Line upper{-1, {}};
     Line lower{-1, {}};
     for (; y < end; ++y) {
-        const auto top = crop.template row<std::int32_t>(y, 0);
-        const auto bottom = crop.template row<std::int32_t>(y, 1);
+        const Tap top = crop.row(y, 0);
+        const Tap bottom = crop.row(y, 1);
         if (upper.row != top.at) upper = lower.row == top.at ? lower : filtered(top.at);
         if (lower.row != bottom.at) lower = upper.row == bottom.at ? upper : filtered(bottom.at);
         Triple<std::int32_t> pixel;
@@ -174,26 +147,25 @@ template <typename Frame>
 __device__ Bytes rounded(const Crop<Frame>& crop, int x, int y) {
     const bool rows_first = crop.face.vertical_first;
     const int taps = rows_first ? crop.face.horizontal.taps : crop.face.vertical.taps;
-    Triple<std::uint32_t> sum{};
+    Sums sums{};
     for (int k = 0; k < taps; ++k) {
-        const Tap<std::int32_t> tap = rows_first ? crop.column(x, k) : crop.template row<std::int32_t>(y, k);
-        const Triple<std::int32_t> first = rows_first ? crop.down(tap.at, y) : crop.across(x, tap.at);
-        Bytes bytes;
-        for (int c = 0; c < 3; ++c) bytes.channel[c] = rounded_byte(first.channel[c]);
-        Crop<Frame>::add(bytes, tap.weight, &sum);
+        const Tap tap = rows_first ? crop.column(x, k) : crop.row(y, k);
+        const Sums first = rows_first ? crop.down(tap.at, y) : crop.across(x, tap.at);
+        add(rounded_bytes(first), tap.weight, &sums);
     }
-    Bytes pixel;
-    for (int c = 0; c < 3; ++c) pixel.channel[c] = rounded_byte(static_cast<std::int32_t>(sum.channel[c]));
-    return pixel;
+    return rounded_bytes(sums);
 }
 
 template <typename Frame>
 __device__ Bytes mean(const Crop<Frame>& crop, int x, int y) {
     Triple<float> sum{};
     for (int k = 0; k < crop.face.vertical.taps; ++k) {
-        const Tap<float> tap = crop.template row<float>(y, k);
-        const Triple<std::int32_t> line = crop.across(x, tap.at);
-        for (int c = 0; c < 3; ++c) sum.channel[c] += static_cast<float>(line.channel[c]) * tap.weight;
+        const Tap tap = crop.row(y, k);
+        const float weight = __int_as_float(tap.weight);
+        const Sums line = crop.across(x, tap.at);
+        for (int c = 0; c < 3; ++c) {
+            sum.channel[c] += static_cast<float>(static_cast<std::int32_t>(line.channel[c])) * weight;
+        }
     }
     Bytes pixel;
     for (int c = 0; c < 3; ++c) {
@@ -203,16 +175,16 @@ __device__ Bytes mean(const Crop<Frame>& crop, int x, int y) {
 }
 
 template <typename Frame, typename Value>
-__device__ void crop_faces(const std::int32_t* words, const Frame& frame, Value* out) {
-    const Plan plan = *reinterpret_cast<const Plan*>(words);
-    const std::int64_t number = blockIdx.z;
-    const FacePlan face = reinterpret_cast<const FacePlan*>(words + sizeof(Plan) / sizeof(std::int32_t))[number];
+__device__ void crop_faces(const Tap* memory, const Frame& frame, Value* out) {
+    const Plan plan = *reinterpret_cast<const Plan*>(memory);
+    const FacePlan face = reinterpret_cast<const FacePlan*>(memory + sizeof(Plan) / sizeof(Tap))[blockIdx.z];
     const int x = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     const int y = static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y) * kRowsPerThread;
     if (x >= plan.size) return;
     const int end = y + kRowsPerThread < plan.size ? y + kRowsPerThread : plan.size;
-    const Crop<Frame> crop{frame, plan, face, words};
-    const Column<Value> column{out + number * 3 * plan.size * plan.size + x, plan};
+    const Crop<Frame> crop{frame, face, memory, plan.size};
+    const std::int64_t crop_values = std::int64_t{3} * plan.size * plan.size;
+    const Column<Value> column{out + blockIdx.z * crop_values, plan, x};
     switch (face.method) {
         case Method::kBlend: return blend(crop, x, y, end, column);
         case Method::kRounded:
@@ -230,9 +202,9 @@ __device__ void crop_faces(const std::int32_t* words, const Frame& frame, Value*
 // Packed pixels have no second plane: its two arguments are there so that all are called alike.
 #define DFE_KERNEL(name, Value, frame)                                                                          \
     extern "C" __global__ void __launch_bounds__(dfe::kBlockThreads)                                            \
-        name(const std::int32_t* __restrict__ plan, const std::uint8_t* __restrict__ pixels,                    \
-             std::int64_t row_bytes, [[maybe_unused]] const std::uint8_t* __restrict__ chroma,                  \
-             [[maybe_unused]] std::int64_t chroma_row_bytes, Value* __restrict__ out) {                         \
+        name(const dfe::Tap* __restrict__ plan, const std::uint8_t* __restrict__ pixels,                    \
+             std::int32_t row_bytes, [[maybe_unused]] const std::uint8_t* __restrict__ chroma,                  \
+             [[maybe_unused]] std::int32_t chroma_row_bytes, Value* __restrict__ out) {                         \
         dfe::crop_faces(plan, dfe::frame, out);                                                                 \
     }
 

@@ -3,53 +3,53 @@
 #include <algorithm>
 #include <cstring>
 
-#include "plan.hpp"
-
 namespace dfe {
 namespace {
 
-constexpr std::size_t kPlanWords = sizeof(Plan) / sizeof(std::int32_t);
-constexpr std::size_t kFaceWords = sizeof(FacePlan) / sizeof(std::int32_t);
+constexpr std::size_t kPlanTaps = sizeof(Plan) / sizeof(Tap);
+constexpr std::size_t kFaceTaps = sizeof(FacePlan) / sizeof(Tap);
 
-// Appends the table of [outputs][taps] numbers as [taps][outputs] words.
-template <typename Number>
-void append_turned(const std::vector<Number>& table, std::size_t taps, std::vector<std::int32_t>* words) {
-    static_assert(sizeof(Number) == sizeof(std::int32_t), "a number is a word");
-    const std::size_t outputs = table.size() / taps;
-    const std::size_t begin = words->size();
-    words->resize(begin + table.size());
-    for (std::size_t i = 0; i < outputs; ++i) {
-        for (std::size_t k = 0; k < taps; ++k) {
-            std::memcpy(words->data() + begin + k * outputs + i, &table[i * taps + k], sizeof(Number));
-        }
-    }
+// Where an axis of a crop lies in the frame: inputs begin .. begin + length of 0 .. limit.
+struct Extent {
+    int begin;
+    int length;
+    int limit;
+};
+
+// What lies outside the frame is black, as if it weighed nothing.
+Tap tap_at(int input, const Extent& extent, std::int32_t weight) {
+    const int at = extent.begin + std::min(std::max(input, 0), extent.length - 1);
+    const int inside = std::min(std::max(at, 0), extent.limit - 1);
+    return {inside, inside == at ? weight : 0};
 }
 
-AxisPlan append_axis(const Axis& axis, bool means, std::vector<std::int32_t>* words) {
-    AxisPlan plan{};
-    plan.taps = axis.taps;
-    plan.first = static_cast<std::int32_t>(words->size());
-    words->insert(words->end(), axis.first.begin(), axis.first.end());
-    plan.weights = static_cast<std::int32_t>(words->size());
+template <typename Weight>
+AxisPlan append_axis(const Axis& axis, const std::vector<Weight>& weights, const Extent& extent,
+                     std::vector<Tap>* memory) {
+    static_assert(sizeof(Weight) == sizeof(Tap::weight), "a weight is 32 bits");
     const std::size_t taps = static_cast<std::size_t>(axis.taps);
-    if (means) {
-        append_turned(axis.means, taps, words);
-    } else {
-        append_turned(axis.weights, taps, words);
+    const AxisPlan plan{axis.taps, static_cast<std::int32_t>(memory->size())};
+    memory->reserve(memory->size() + weights.size());
+    for (std::size_t k = 0; k < taps; ++k) {
+        for (std::size_t i = 0; i < axis.first.size(); ++i) {
+            std::int32_t weight = 0;
+            std::memcpy(&weight, &weights[i * taps + k], sizeof weight);
+            memory->push_back(tap_at(axis.first[i] + static_cast<int>(k), extent, weight));
+        }
     }
     return plan;
 }
 
-FacePlan append_face(const Rect& rect, const Options& options, std::vector<std::int32_t>* words) {
+FacePlan append_face(const Image& image, const Options& options, const Rect& rect, std::vector<Tap>* memory) {
     const Filter filter = make_filter(options.resize, rect.width(), rect.height(), options.size);
+    const Extent columns{rect.left, rect.width(), image.width};
+    const Extent rows{rect.top, rect.height(), image.height};
     FacePlan face{};
-    face.left = rect.left;
-    face.top = rect.top;
-    face.height = rect.height();
     face.method = filter.method;
     face.vertical_first = filter.vertical_first;
-    face.horizontal = append_axis(filter.horizontal, false, words);
-    face.vertical = append_axis(filter.vertical, filter.method == Method::kMean, words);
+    face.horizontal = append_axis(filter.horizontal, filter.horizontal.weights, columns, memory);
+    face.vertical = filter.method == Method::kMean ? append_axis(filter.vertical, filter.vertical.means, rows, memory)
+                                                   : append_axis(filter.vertical, filter.vertical.weights, rows, memory);
     face.mean_factor = filter.mean_factor;
     face.mean_bias = filter.mean_bias;
     return face;
@@ -57,20 +57,18 @@ FacePlan append_face(const Rect& rect, const Options& options, std::vector<std::
 
 }  // namespace
 
-std::vector<std::int32_t> plan_crops(const Image& image, const Options& options, const Rect* rects, std::size_t count) {
+std::vector<Tap> plan_crops(const Image& image, const Options& options, const Rect* rects, std::size_t count) {
     Plan plan{};
-    plan.width = image.width;
-    plan.height = image.height;
     plan.size = options.size;
     plan.last_channel_first = options.rgb_planes != (image.layout == Layout::kRgb) ? 1 : 0;
     std::copy(options.affine, options.affine + 3, plan.affine);
-    std::vector<std::int32_t> words(kPlanWords + count * kFaceWords);
-    std::memcpy(words.data(), &plan, sizeof plan);
+    std::vector<Tap> memory(kPlanTaps + count * kFaceTaps);
+    std::memcpy(memory.data(), &plan, sizeof plan);
     for (std::size_t i = 0; i < count; ++i) {
-        const FacePlan face = append_face(rects[i], options, &words);
-        std::memcpy(words.data() + kPlanWords + i * kFaceWords, &face, sizeof face);
+        const FacePlan face = append_face(image, options, rects[i], &memory);
+        std::memcpy(memory.data() + kPlanTaps + i * kFaceTaps, &face, sizeof face);
     }
-    return words;
+    return memory;
 }
 
 }  // namespace dfe

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "../cuda/plan.hpp"
 #include "../cuda/plan_crops.hpp"
 #include "arrays.hpp"
 
@@ -84,13 +83,13 @@ py::array_t<std::uint8_t> plan_crops(py::ssize_t width, py::ssize_t height, cons
                               std::to_string(boxes.count));
     }
     const std::vector<Rect> rects = place_all(boxes, options, frame);
-    std::vector<std::int32_t> words;
+    std::vector<Tap> memory;
     {
         const py::gil_scoped_release unlocked;
-        words = dfe::plan_crops(frame, options, rects.data(), rects.size());
+        memory = dfe::plan_crops(frame, options, rects.data(), rects.size());
     }
-    const std::size_t bytes = words.size() * sizeof(std::int32_t);
-    return py::array_t<std::uint8_t>(bytes, reinterpret_cast<const std::uint8_t*>(words.data()));
+    const std::size_t bytes = memory.size() * sizeof(Tap);
+    return py::array_t<std::uint8_t>(bytes, reinterpret_cast<const std::uint8_t*>(memory.data()));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // and to run its threads one after another.
 #pragma once
 
+#include <cstring>
+
 #define __global__
 #define __device__ inline
 #define __launch_bounds__(threads)
@@ -15,6 +17,12 @@ struct Place {
 inline thread_local Place blockIdx;
 inline thread_local Place blockDim;
 inline thread_local Place threadIdx;
+
+inline float __int_as_float(int bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 template <typename Thread>
 void for_each_thread(const Place& grid, const Place& block, Thread thread) {

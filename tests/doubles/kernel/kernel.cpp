@@ -49,7 +49,7 @@ int run(void (*kernel)(Values...), const KernelLaunch& launch) {
 }  // namespace
 
 #define DOUBLE_OF(name)                                                                       \
-    extern "C" const std::size_t name##_argument_bytes[] = {8, 8, 8, 8, 8, 8, 0};             \
+    extern "C" const std::size_t name##_argument_bytes[] = {8, 8, 4, 8, 4, 8, 0};             \
     extern "C" int name##_launch(const KernelLaunch* launch) { return run(name, *launch); }
 
 DOUBLE_OF(crop_packed_float32)

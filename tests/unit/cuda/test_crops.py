@@ -250,12 +250,16 @@ def test_boxes_are_refused_in_the_cpu_core_s_words(device, cropper, stream, box,
         ({"format": "GREY"}, "image format: wanted BGR, RGB or NV12, got GREY"),
         ({"width": 40000, "row_bytes": 120000}, "image: wanted 1 to 32768 pixels a side, got 40000 x 128"),
         ({"height": 0}, "image: wanted 1 to 32768 pixels a side, got 140 x 0"),
-        ({"row_bytes": 419}, "image: wanted rows of at least 420 bytes, got 419"),
+        ({"row_bytes": 419}, "image: wanted rows of at least 420 bytes and less than 2 GiB, got 419"),
+        (
+            {"row_bytes": 1 << 31},
+            "image: wanted rows of at least 420 bytes and less than 2 GiB, got 2147483648",
+        ),
         ({"address": 0}, "image: wanted a device address, got 0"),
         ({"format": "NV12"}, "image chroma: wanted a device address, got 0"),
         (
             {"format": "NV12", "chroma_address": 8, "chroma_row_bytes": 139},
-            "image chroma: wanted rows of at least 140 bytes, got 139",
+            "image chroma: wanted rows of at least 140 bytes and less than 2 GiB, got 139",
         ),
         (
             {"format": "NV12", "height": 127, "chroma_address": 8, "chroma_row_bytes": 140},
