@@ -96,7 +96,8 @@ class TensorRtDouble:
     @property
     def live(self) -> Mapping[str, int]:
         """Objects of the library that Python still holds: builders, networks, configs, parsers, engines, contexts..."""
-        gc.collect()
+        if self._library.live:
+            gc.collect()
         return dict(self._library.live)
 
     @property
