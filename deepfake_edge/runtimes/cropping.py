@@ -56,7 +56,8 @@ class CroppingNetwork:
         self._open = True
         self._state = threading.Condition()
         try:
-            with self._cropper() as cropper:
+            # With a cropper of its own: one that is used again waits for the streams of its last two frames.
+            with FaceCropper(device) as cropper:
                 _prove(cropper, device, crop)
         except BaseException:
             self.close()

@@ -28,6 +28,7 @@ from deepfake_edge.engines.library import version
 from deepfake_edge.errors import DeepfakeEdgeError, MissingDependency
 from deepfake_edge.runtimes import ort_cuda
 from doubles import onnxruntime_cuda
+from doubles.kernel import kernel_double
 from doubles.tensorrt import install
 from gpu.small_bundle import small_bundle
 
@@ -52,6 +53,7 @@ def _doubles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         yield
         return
     onnxruntime_cuda.install(monkeypatch)
+    monkeypatch.setattr("deepfake_edge.cuda.crops.kernel_image", kernel_double)
     double = install(monkeypatch, _DOUBLES, request.getfixturevalue("cuda_double"))
     yield
     assert not double.errors, f"misuse of the TensorRT double: {double.errors}"
@@ -75,6 +77,26 @@ def device(_doubles: None) -> Iterator[Device]:
     _machine["device"] = _named(opened)
     with opened:
         yield opened
+
+
+@pytest.fixture
+def lost_bytes(device: Device) -> Callable[[Callable[[], None]], int]:
+    """How much less of the device's memory is free after some work than before it, beyond what others take meanwhile.
+
+    A GPU that shares the CPU's memory shares it with every other process, too.
+    """
+    noise = (64 if device.facts.integrated else 16) * 1024**2
+
+    def free_bytes() -> int:
+        with device.current():
+            return device.memory_info()[0]
+
+    def measure(work: Callable[[], None]) -> int:
+        before = free_bytes()
+        work()
+        return max(0, before - free_bytes() - noise)
+
+    return measure
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +13,11 @@ from deepfake_edge.golden import TOLERANCE
 from deepfake_edge.gpu import build_engines
 from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.runtimes.trt import TensorRtNetwork
+from gpu.timing import median_ms
 
 pytestmark = pytest.mark.gpu
 
 CALLS = 1000
-# What the driver may hold back for itself while it goes on.
-SLACK_BYTES = 16 * 1024**2
 # Of a feature, as a share of the largest one; the gate judges probabilities.
 FEATURE_SHARE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1}
 
@@ -55,17 +52,6 @@ def feeds_of(network, bundle, crops, count: int) -> dict[str, np.ndarray]:
 def reference_of(bundle, precision) -> OnnxRuntimeNetwork:
     variant = bundle.variants[bundle.variant_for(precision, "tensorrt")]
     return OnnxRuntimeNetwork(variant.backbone or variant.head, name="reference")
-
-
-def latency_ms(run, count: int = 50) -> float:
-    for _ in range(5):
-        run()
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
 
 
 def test_they_are_built_and_say_what_was_proved(bundle, precision, report, figure):
@@ -123,25 +109,22 @@ def test_threads_get_their_own_rows(bundle, precision, network, crops):
     assert not wrong
 
 
-def test_a_thousand_calls_and_ten_networks_take_no_memory(bundle, plan, device, crops, network):
+def test_a_thousand_calls_and_ten_networks_take_no_memory(bundle, plan, device, crops, network, lost_bytes):
     feeds = feeds_of(network, bundle, crops, 2)
-
-    def free_bytes() -> int:
-        with device.current():
-            return device.memory_info()[0]
-
     network.run(feeds)
     TensorRtNetwork(plan, device, name="x").close()
-    before = free_bytes()
-    for _ in range(CALLS):
-        network.run(feeds)
-    for _ in range(10):
-        TensorRtNetwork(plan, device, name="x").close()
-    assert before - free_bytes() < SLACK_BYTES
+
+    def work() -> None:
+        for _ in range(CALLS):
+            network.run(feeds)
+        for _ in range(10):
+            TensorRtNetwork(plan, device, name="x").close()
+
+    assert lost_bytes(work) == 0
 
 
 def test_how_long_a_call_takes(bundle, precision, network, crops, figure):
     for count in sorted({1, 8, network.most_rows}):
         feeds = feeds_of(network, bundle, crops, count)
-        found = latency_ms(lambda feeds=feeds: network.run(feeds))
+        found = median_ms(lambda feeds=feeds: network.run(feeds))
         figure(bundle.name, "tensorrt", precision, f"a batch of {count}, memory {network.memory}", f"{found:.2f} ms")

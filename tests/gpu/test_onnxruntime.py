@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,11 +11,11 @@ import pytest
 from deepfake_edge.golden import TOLERANCE, replay
 from deepfake_edge.model import Model
 from deepfake_edge.runtimes.ort_cuda import OnnxRuntimeCudaNetwork
+from gpu.timing import median_ms
 
 pytestmark = pytest.mark.gpu
 
 CALLS = 1000
-SLACK_BYTES = 16 * 1024**2
 
 
 @pytest.fixture
@@ -56,20 +54,17 @@ def test_threads_get_their_own_rows(bundle, precision, model, crops):
     assert not wrong
 
 
-def test_a_thousand_calls_take_no_memory(bundle, model, device, crops):
+def test_a_thousand_calls_take_no_memory(bundle, model, crops, lost_bytes):
     if model.fused:
         pytest.skip("a fused clip network has no backbone")
-
-    def free_bytes() -> int:
-        with device.current():
-            return device.memory_info()[0]
-
     for count in (1, 2):
         model.features(crops(bundle, count))
-    before = free_bytes()
-    for turn in range(CALLS):
-        model.features(crops(bundle, 1 + turn % 2))
-    assert before - free_bytes() < SLACK_BYTES
+
+    def work() -> None:
+        for turn in range(CALLS):
+            model.features(crops(bundle, 1 + turn % 2))
+
+    assert lost_bytes(work) == 0
 
 
 def test_how_long_a_call_takes(bundle, precision, model, crops, figure):
@@ -77,10 +72,5 @@ def test_how_long_a_call_takes(bundle, precision, model, crops, figure):
         pytest.skip("a fused clip network has no backbone")
     for count in (1, 8, 16):
         batch = crops(bundle, count)
-        times = []
-        for _ in range(55):
-            start = time.perf_counter()
-            model.features(batch)
-            times.append(time.perf_counter() - start)
-        found = statistics.median(times[5:]) * 1e3
+        found = median_ms(lambda batch=batch: model.features(batch))
         figure(bundle.name, "onnxruntime-cuda", precision, f"a batch of {count}", f"{found:.2f} ms")
