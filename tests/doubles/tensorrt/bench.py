@@ -141,7 +141,9 @@ def order(trt: ModuleType, graph: bytes, **wanted: Any) -> SimpleNamespace:
     """Builder, network and config for a graph, ready to build; `wanted`: flags, strong, batches, monitor, cache."""
     lines = Lines(trt)
     builder = trt.Builder(lines.logger)
-    network = builder.create_network(wanted.get("network_flags", network_flags(trt, strong=wanted.get("strong", False))))
+    network = builder.create_network(
+        wanted.get("network_flags", network_flags(trt, strong=wanted.get("strong", False)))
+    )
     parser = trt.OnnxParser(network, lines.logger)
     parsed = parser.parse(graph)
     config = builder.create_builder_config()
@@ -196,8 +198,8 @@ class Lane:
         assert self.context.set_input_shape("x", (rows, 4))
 
     def copy_in(self, values: np.ndarray) -> None:
-        data = values.tobytes()
-        self.gpu.cuda.enqueue(self.stream, lambda: self.gpu.cuda.write(self.addresses["x"], data))
+        cuda, address, data = self.gpu.cuda, self.addresses["x"], values.tobytes()
+        cuda.enqueue(self.stream, lambda: cuda.write(address, data))
 
     def execute(self) -> bool:
         return self.context.execute_async_v3(self.stream)
