@@ -62,7 +62,7 @@ def version_numbers() -> tuple[int, ...]:
 
 
 class Log:
-    """TensorRT's logger (an `ILogger`): keeps its last warnings and errors, and hands them to `logging`.
+    """TensorRT's logger (an `ILogger`): keeps its last errors, and hands errors and warnings to `logging`.
 
     Errors become warnings of ours, since an error of ours follows where they matter; warnings are for debugging.
     """
@@ -75,12 +75,12 @@ class Log:
     def __init__(self) -> None:
         """Empty. Raises MissingDependency."""
         super().__init__()
-        self._lines: deque[tuple[bool, str]] = deque(maxlen=_KEPT_LINES)
+        self._errors: deque[str] = deque(maxlen=_KEPT_LINES)
 
     @property
     def errors(self) -> list[str]:
         """The last errors, oldest first, each on one line."""
-        return [line for wrong, line in self._lines if wrong]
+        return list(self._errors)
 
     @property
     def says_out_of_memory(self) -> bool:
@@ -89,22 +89,17 @@ class Log:
 
     def forget(self) -> None:
         """Keep nothing of what was said so far, which belongs to a failure that was told."""
-        self._lines.clear()
-
-    @property
-    def lines(self) -> list[str]:
-        """The last warnings and errors, oldest first, each on one line."""
-        return [line for _, line in self._lines]
+        self._errors.clear()
 
     def log(self, severity: Any, msg: str) -> None:
         """Take a line from TensorRT, from any of its threads."""
         kinds: Any = type(self)
-        wrong = severity in (kinds.ERROR, kinds.INTERNAL_ERROR)
-        if not wrong and severity != kinds.WARNING:
-            return
         line = " ".join(str(msg).split())
-        self._lines.append((wrong, line))
-        _log.log(logging.WARNING if wrong else logging.DEBUG, "TensorRT: %s", line)
+        if severity in (kinds.ERROR, kinds.INTERNAL_ERROR):
+            self._errors.append(line)
+            _log.warning("TensorRT: %s", line)
+        elif severity == kinds.WARNING:
+            _log.debug("TensorRT: %s", line)
 
 
 def implementing(kind: type, interface: Any) -> Any:

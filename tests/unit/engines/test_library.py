@@ -66,13 +66,15 @@ def test_the_log_keeps_the_last_lines_and_hands_them_on(tensorrt_double, caplog)
     assert isinstance(log, kinds)
     log.log(kinds.INFO, "chatter")
     log.log(kinds.VERBOSE, "chatter")
+    log.log(kinds.WARNING, "a warning")
     for number in range(60):
-        log.log(kinds.WARNING, f"warning {number}")
+        log.log(kinds.ERROR, f"error {number}")
     log.log(kinds.ERROR, "an error\n on two lines")
     log.log(kinds.INTERNAL_ERROR, "an inner one")
-    assert log.errors == ["an error on two lines", "an inner one"]
-    assert len(log.lines) == 50
-    assert log.lines[0] == "warning 12"
+    assert log.errors[-2:] == ["an error on two lines", "an inner one"]
+    assert (len(log.errors), log.errors[0]) == (50, "error 12")
+    log.forget()
+    assert log.errors == []
     assert "chatter" not in caplog.text
     assert {record.levelname for record in caplog.records if "warning" in record.message} == {"DEBUG"}
     assert {record.levelname for record in caplog.records if "error" in record.message} == {"WARNING"}
