@@ -124,6 +124,8 @@ class Lane:
             return
         with ExitStack() as stack:
             stack.callback(fixed.close)
+            # A context goes after its work, whatever has failed.
+            stack.callback(self._stream.synchronize)
             fixed.resize(rows)
             # The first execution of a shape does what may not be captured.
             fixed.enqueue(self._stream)

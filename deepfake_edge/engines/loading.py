@@ -42,7 +42,7 @@ class LoadedEngine:
         self._runtime: Any = None
         self._engine: Any = None
         try:
-            self._runtime = self._trt.Runtime(self._log)
+            self._runtime = self._make_runtime()
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise self._refusal()
@@ -92,6 +92,12 @@ class LoadedEngine:
 
     def _sized(self) -> bool:
         return hasattr(self._engine, "device_memory_size_v2")
+
+    def _make_runtime(self) -> Any:
+        try:
+            return self._trt.Runtime(self._log)
+        except TypeError as error:
+            raise self.failure(f"Runtime failed ({error})") from error
 
     def _refusal(self) -> InferenceError | EngineMismatch:
         failure = self.failure("the engine cannot be loaded")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,14 +11,6 @@ from numpy.typing import NDArray
 
 from deepfake_edge.cuda.device import open_device
 from unit.trt.engines import Engines, exact_graph
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _imports_are_no_garbage() -> Iterator[None]:
-    """The doubles collect garbage after each test, and need not look through what was imported before."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ class Engines:
     cuda: object
     networks: list[TensorRtNetwork] = field(default_factory=list)
 
-    def plan(self, graph: bytes | None = None, batch: tuple[int, int, int] = (1, 4, MOST), inputs=("crops",)) -> bytes:
+    def plan(
+        self, graph: bytes | None = None, batch: tuple[int, int, int] = (1, 4, MOST), inputs=("crops",), shared=True
+    ) -> bytes:
         """A plan as `deepfake-edge build` would make it, without its cache."""
         trt = self.tensorrt.module
         logger = trt.Logger(trt.Logger.ERROR)
@@ -75,7 +77,7 @@ class Engines:
             assert parser.parse(graph or exact_graph(inputs))
             config = builder.create_builder_config()
             config.clear_flag(trt.BuilderFlag.TF32)
-            if hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
+            if shared and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
                 config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
             profile = builder.create_optimization_profile()
             for place in range(network.num_inputs):
