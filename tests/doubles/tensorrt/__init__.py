@@ -17,6 +17,7 @@ What it holds to, and where it guesses:
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import sys
@@ -61,6 +62,7 @@ POINTS = (
 )
 
 
+@functools.cache
 def manifest(version: str) -> dict[str, Any]:
     """The names of one version's API."""
     path = Path(__file__).resolve().parent / "manifests" / f"{version}.json"
@@ -80,7 +82,8 @@ class TensorRtDouble:
         facts = manifest(version)
         self.version = version
         self._library = Library(version, facts, cuda_double, Driver())
-        self._library.api = Api(facts, _simulated(), self._library)
+        self._library.api = _api(version)
+        self._library.api.library = self._library
         self.module: ModuleType = self._library.api.module
 
     @property
@@ -127,6 +130,12 @@ class TensorRtDouble:
         if point not in POINTS:
             raise ValueError(f"{point}: no such point; there are {', '.join(POINTS)}")
         self._library.fail(point, after=after, times=times, how=how)
+
+
+@functools.cache
+def _api(version: str) -> Api:
+    """A module takes longer to make than most tests to run."""
+    return Api(manifest(version), _simulated())
 
 
 def _simulated() -> dict[str, type]:

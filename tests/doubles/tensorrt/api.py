@@ -92,11 +92,15 @@ class _HostMemory(Facade, bytearray):
 
 
 class Api:
-    """The module and what turns the library's objects into Python's."""
+    """The module and what turns the library's objects into Python's.
 
-    def __init__(self, manifest: Mapping[str, Any], simulated: Mapping[str, type], library: Any) -> None:
+    Attributes:
+        library: what stands behind it now; a test gives it a fresh one.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], simulated: Mapping[str, type]) -> None:
         self._simulated = simulated
-        self._library = library
+        self.library: Any = None
         self._major = int(manifest["version"].partition(".")[0])
         self.types: dict[str, type] = {}
         self.module = types.ModuleType("tensorrt", "A test double of TensorRT; computes with ONNX Runtime.")
@@ -177,9 +181,8 @@ class Api:
         return _FacadeType(name.rpartition(".")[2], bases, body)
 
     def _function(self, name: str) -> Callable[..., Any]:
-        known = getattr(self._library, f"function_{name}", None)
-
         def call(*given: Any) -> Any:
+            known = getattr(self.library, f"function_{name}", None)
             if known is None:
                 raise NotImplementedError(f"tensorrt.{name} is not simulated by this double")
             return known(*given)
@@ -199,7 +202,7 @@ class Api:
             positions, keywords = binder.bind(given, named)
             taken = [self.unwrap(item) for item in positions]
             named_taken = {key: self.unwrap(item) for key, item in keywords.items()}
-            made = kind(self._library, *taken, **named_taken)
+            made = kind(self.library, *taken, **named_taken)
             object.__setattr__(this, "_double", made)
             made.facade = weakref.ref(this)
 

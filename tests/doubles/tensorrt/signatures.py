@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ class Parameter:
     default: str
 
 
+@functools.cache
 def parameters(signature: str) -> tuple[Parameter, ...]:
     """The parameters of a signature, without `self`."""
     head = _HEAD.match(signature)
@@ -58,14 +60,13 @@ class Binder:
         """Args: types: the module's classes and enums, by their names without namespace."""
         self._name = name
         self._signatures = tuple(signatures)
-        self._overloads = tuple(parameters(signature) for signature in signatures)
         self._types = types
 
     def bind(self, given: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Arguments by position and by name; a parameter whose default is taken is left out."""
-        for overload in self._overloads:
+        for signature in self._signatures:
             try:
-                return self._fit(overload, given, named)
+                return self._fit(parameters(signature), given, named)
             except Mismatch:
                 continue
         lines = "\n".join(f"    {number}. {text}" for number, text in enumerate(self._signatures, 1))
