@@ -79,7 +79,12 @@ class LoadedEngine:
             context.device_memory = address
 
     def failure(self, what: str) -> InferenceError:
-        """The error for what TensorRT refused, with the last lines that it logged since the one before."""
+        """The error for what TensorRT refused, with the last lines that it logged since the one before.
+
+        Raises:
+            DeviceLost: the GPU itself is what failed.
+        """
+        self.device.memory_info()
         said = "; ".join(self._log.errors[-_LINES_SAID:])
         kind = OutOfDeviceMemory if self._log.says_out_of_memory else InferenceError
         self._log.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import statistics
 import threading
@@ -95,8 +96,10 @@ class TensorRtNetwork:
             make = partial(Lane, engine, mapped=self.memory == "mapped")
             self._merger = Merger(make(), make, _compute, lanes=lanes, rows=self._most, name=name)
             owned.callback(self._merger.close)
-            # Also when it is forgotten, in this order: the lanes before the engine, the engine before its runtime.
+            # Also when it is forgotten, and when Python ends before the device is closed there.
             self._free = weakref.finalize(self, owned.pop_all().close)
+            self._free.atexit = False
+            atexit.register(self._free)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Compute every output.
@@ -147,6 +150,7 @@ class TensorRtNetwork:
         """Let the calls that run end, and free everything; may be called twice."""
         with self._closing:
             self._free()
+            atexit.unregister(self._free)
 
     def _checked(self, wanted: TensorSpec, found: Array | None) -> Floats:
         if found is None:

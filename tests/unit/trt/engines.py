@@ -95,9 +95,9 @@ class Engines:
         return made
 
     def nothing_is_left(self) -> None:
-        """All that networks took is given back; the device itself is still open."""
+        """All that networks took is given back; the device itself is still open. What a lost one holds is lost."""
         left = {name: count for name, count in self.cuda.live.items() if count and name != "contexts"}
-        assert not left
+        assert not left or self.cuda.sticky
         # Without the help of the garbage collector: it frees in any order, from any thread.
         kept = {name: self.tensorrt._library.live[name] for name in ("runtimes", "engines", "contexts")}
         assert not any(kept.values()), kept

@@ -59,8 +59,7 @@ def use(engines: Engines, plan: bytes, expected, errors: list[Exception]) -> Non
                 np.testing.assert_array_equal(found[name], value)
     finally:
         network.close()
-    if not engines.cuda.sticky:
-        engines.nothing_is_left()
+    engines.nothing_is_left()
 
 
 def alone(error: Exception) -> Exception:
@@ -78,13 +77,18 @@ def driver_calls(engines: Engines, plan: bytes, expected) -> dict[str, int]:
     return {name: made.count(name) for name in dict.fromkeys(made)}
 
 
-def test_every_call_of_the_driver_fails_once(engines, expected, caplog):
+def some(count: int) -> list[int]:
+    """Which of so many calls fail: the first ones, one in the middle, the last."""
+    return sorted({0, min(1, count - 1), count // 2, count - 1})
+
+
+def test_every_function_of_the_driver_fails_once(engines, expected):
     plan = engines.plan()
     counts = driver_calls(engines, plan, expected)
     for function, count in counts.items():
         if function.startswith(SPARED):
             continue
-        for after in range(count):
+        for after in some(count):
             allocates = "Alloc" in function
             # pycuda asks twice for memory of the device, TensorRT once.
             times = 2 if function == "cuMemAlloc_v2" and engines.device.binding == "pycuda" else 1
@@ -129,7 +133,7 @@ def test_after_a_sticky_error_nothing_works_any_more_and_nothing_hangs(cuda_doub
     for function, count in counts.items():
         if function.startswith(SPARED):
             continue
-        for after in {0, count // 2, count - 1}:
+        for after in some(count):
             cuda_double.reset()
             with open_device() as device:
                 engines = Engines(device, tensorrt_double, cuda_double)
@@ -138,8 +142,10 @@ def test_after_a_sticky_error_nothing_works_any_more_and_nothing_hangs(cuda_doub
                 assert cuda_double.sticky == ILLEGAL_ADDRESS
                 strange = [error for error in errors if not isinstance(error, InferenceError)]
                 assert not strange, f"{function} {after}: {strange}"
-                assert isinstance(errors[-1], DeviceLost), f"{function} {after}: {errors}"
-                with pytest.raises(DeviceLost, match="start it anew"):
+                # The last push is that of `close`, which has nothing to say.
+                assert errors or function.startswith("cuCtxPushCurrent"), f"{function} {after}"
+                assert all(isinstance(error, DeviceLost) for error in errors[-1:]), f"{function} {after}: {errors}"
+                with pytest.raises(DeviceLost, match="lost to this process"):
                     engines.network(plan)
 
 
@@ -180,7 +186,7 @@ def test_what_tensorrt_said_is_told_once(engines):
 def test_a_plan_of_another_tensorrt_or_a_damaged_one(engines):
     plan = engines.plan()
     for wrong in (plan[:-1], b"", plan.replace(engines.tensorrt.module.__version__.encode(), b"7.2.3")):
-        with pytest.raises(EngineMismatch, match="the engine cannot be loaded.*deepfake-edge build"):
+        with pytest.raises(EngineMismatch, match=r"the engine cannot be loaded.*deepfake-edge build"):
             engines.network(wrong)
     engines.nothing_is_left()
 
