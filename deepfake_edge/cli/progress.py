@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 
 _APPEARS_AFTER_S = 1.0
 _REDRAW_S = 0.1
 _BAR = 24
+_WIPE = "\r\x1b[K"
 
 
 class Line:
-    """One line that redraws itself; appears after a second, and is wiped when it ends."""
+    """One line that redraws itself; appears after a second, makes way for the log, and is wiped when it ends."""
 
     def __init__(self, title: str) -> None:
         """Start; nothing is drawn yet."""
@@ -34,17 +36,28 @@ class Line:
 
     def show(self, text: str) -> None:
         """Draw the title and a text, where it is due."""
-        if self.due:
-            self._drawn_s = time.monotonic()
+        if not self.due:
+            return
+        self._drawn_s = time.monotonic()
+        if not self._visible:
             self._visible = True
-            sys.stderr.write(f"\r\x1b[K{self._title}  {text}")
-            sys.stderr.flush()
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(self._make_way)
+        sys.stderr.write(f"{_WIPE}{self._title}  {text}")
+        sys.stderr.flush()
 
     def end(self) -> None:
         """Wipe the line."""
         if self._visible:
-            sys.stderr.write("\r\x1b[K")
+            self._visible = False
+            for handler in logging.getLogger().handlers:
+                handler.removeFilter(self._make_way)
+            sys.stderr.write(_WIPE)
             sys.stderr.flush()
+
+    def _make_way(self, _: logging.LogRecord) -> bool:
+        sys.stderr.write(_WIPE)
+        return True
 
 
 class Progress(Line):

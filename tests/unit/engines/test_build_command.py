@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 
 import pytest
@@ -53,6 +54,25 @@ def test_it_builds_what_is_named_and_a_failure_loses_only_itself(capsys, newest,
     assert built["engines"][0]["identity"]["precision"] == "int8"
     assert built["platform"]["tensorrt"].startswith("11.4")
     assert "Traceback" not in err
+
+
+def test_a_terminal_sees_how_far_it_is_and_the_log_above_it(capsys, caplog, newest, path, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("deepfake_edge.cli.progress._APPEARS_AFTER_S", 0.0)
+    monkeypatch.setattr("deepfake_edge.cli.progress._REDRAW_S", 0.0)
+    monkeypatch.setattr("deepfake_edge.engines.monitor._LOOK_EVERY_S", 0.01)
+    newest.slow_down(0.02)
+    handler = logging.StreamHandler(sys.stderr)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    code, out, err = run(capsys, path)
+    assert (code, "\x1b" in out) == (0, False)
+    drawn = err.split("\r\x1b[K")
+    assert any("building  bright backbone (fp32)  [" in line and "Timing Tactics" in line for line in drawn)
+    # What is logged begins a line of its own, and nothing of the progress is left at the end.
+    assert any(line.startswith("building bright head (fp32) for") for line in drawn)
+    assert "%" not in drawn[-1]
+    assert handler.filters == []
 
 
 def test_it_lists_and_cleans(capsys, newest, path, cache, cuda_double):
