@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfake_edge import Detector, EngineMismatch, Frame, InferenceError, InvalidInput
+from deepfake_edge import Detector, EngineMismatch, Frame, InferenceError, InvalidInput, MissingDependency
 from deepfake_edge.bundle import write_bundle
 from deepfake_edge.cli import main
 from deepfake_edge.data import Face
 from deepfake_edge.gpu import build_engines, why_no_engines
 from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime, precisions_of
+from deepfake_edge.runtimes import cropping
+from doubles.kernel import kernel_double
 from fakes import bright_means_fake
 
 FRAMES = 4
@@ -62,13 +64,40 @@ def test_what_was_built_judges_as_onnx_runtime_does(path, tensorrt_double, capsy
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_crops_that_the_kernel_cuts_give_the_same_scores(path, bundle, tensorrt_double, kernel_double):
+def test_crops_that_the_kernel_cuts_give_the_same_scores(path, bundle, tensorrt_double, monkeypatch):
+    monkeypatch.setattr("deepfake_edge.cuda.crops.kernel_image", kernel_double)
     build_engines(bundle)
     with Detector(path, faces="whole", runtime="tensorrt") as detector:
         wanted = scores_of(detector)
     with Detector(path, faces="whole", runtime="tensorrt", crops="cuda") as detector:
         found = scores_of(detector)
     assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_kernel_that_cuts_other_crops_is_refused_when_it_is_loaded(path, bundle, tensorrt_double, monkeypatch):
+    monkeypatch.setattr("deepfake_edge.cuda.crops.kernel_image", kernel_double)
+    build_engines(bundle)
+    crop = cropping.FaceCropper.crop
+    monkeypatch.setattr(
+        cropping.FaceCropper,
+        "crop",
+        lambda self, image, boxes, spec, *rest: crop(self, image, boxes + 2, spec, *rest),
+    )
+    with pytest.raises(InferenceError, match="cuts other crops"):
+        Detector(path, faces="whole", runtime="tensorrt", crops="cuda")
+
+
+def test_without_the_kernel_crops_are_not_cut_on_the_gpu(path, bundle, tensorrt_double, monkeypatch, tmp_path):
+    monkeypatch.setattr("deepfake_edge._native.__file__", str(tmp_path / "_native.so"))
+    build_engines(bundle)
+    with pytest.raises(MissingDependency, match="DEEPFAKE_EDGE_CUDA=ON"):
+        Detector(path, faces="whole", runtime="tensorrt", crops="cuda")
+
+
+def test_a_fused_clip_network_has_no_crops_to_cut_on_the_gpu(tensorrt_double, path):
+    write_bundle(bright_means_fake(frames=FRAMES, sample_fps=10.0, fused=True), path)
+    with pytest.raises(InvalidInput, match="fused clip network"):
+        Detector(path, faces="whole", runtime="tensorrt", crops="cuda")
 
 
 def test_auto_says_why_it_takes_the_next_runtime_and_builds_nothing(path, tensorrt_double):
