@@ -44,6 +44,7 @@ class _Phase:
     parent: str | None
     steps: int
     done: int = 0
+    reached: float = 0.0
 
 
 class Monitor:
@@ -87,15 +88,17 @@ class Monitor:
 
     def stage(self) -> Stage:
         """How far it is: of the outermost phase, its steps and the share of the step that is under way."""
-        with self._lock:
-            phases = list(self._phases)
-        share = 0.0
-        for phase in reversed(phases):
-            share = min((phase.done + share) / phase.steps, 1.0)
         elapsed_s = time.monotonic() - self._started
-        if not phases:
-            return Stage(self._engine, "", None, elapsed_s)
-        return Stage(self._engine, phases[-1].name, share, elapsed_s)
+        with self._lock:
+            if not self._phases:
+                return Stage(self._engine, "", None, elapsed_s)
+            share = 0.0
+            for phase in reversed(self._phases):
+                share = min((phase.done + share) / phase.steps, 1.0)
+            # An inner phase is through shortly before the step that it belongs to is.
+            outermost = self._phases[0]
+            outermost.reached = max(outermost.reached, share)
+            return Stage(self._engine, self._phases[-1].name, outermost.reached, elapsed_s)
 
 
 def monitor(trt: ModuleType, engine: str) -> Monitor:
