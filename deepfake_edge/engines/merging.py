@@ -139,7 +139,8 @@ class Merger(Generic[LaneT, GivenT, GotT]):
                 raise
             except InferenceError as error:
                 self._more = 0
-                _log.warning("%s: goes on with fewer batches at a time: %s", self._name, error)
+                # As text: whoever keeps the record shall not keep what the error's traceback holds.
+                _log.warning("%s: goes on with fewer batches at a time: %s", self._name, str(error))
         return None
 
     def _take(self) -> list[_Piece[GivenT, GotT]]:
