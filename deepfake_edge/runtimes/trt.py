@@ -73,6 +73,7 @@ class TensorRtNetwork:
             lanes: the most batches that are computed at a time; each takes the memory of the engine's largest batch.
             graphs: replay CUDA graphs where the driver makes them.
             memory: None: copied; on a GPU that shares the CPU's memory what a few calls show to be faster.
+            on_close: is called once, when everything is freed, also where loading fails: to close the device.
             on_close: called when everything is freed, also when it cannot be loaded.
         Raises:
             InvalidInput: `lanes` is no number of lanes.

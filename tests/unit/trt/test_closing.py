@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake_edge.errors import InferenceError
+from deepfake_edge.errors import DeepfakeEdgeError, InferenceError
 from unit.trt.engines import rows
 
 WAIT_S = 30
@@ -30,6 +30,24 @@ def test_twice_and_calls_after_it(engines):
         network.run({"crops": rows(3)})
     with pytest.raises(InferenceError, match="tiny: is closed"):
         network.run_on_device(1, lambda *_: None)
+
+
+def test_who_asked_is_told_when_everything_is_freed(engines):
+    told = []
+
+    def on_close():
+        engines.nothing_is_left()
+        told.append(True)
+
+    network = engines.network(on_close=on_close)
+    assert not told
+    network.close()
+    network.close()
+    assert len(told) == 1
+    for wrong in ({"plan": b""}, {"lanes": 0}):
+        with pytest.raises(DeepfakeEdgeError):
+            engines.network(on_close=on_close, **wrong)
+    assert len(told) == 3
 
 
 def test_while_others_call(engines, expected):
