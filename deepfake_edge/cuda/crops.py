@@ -20,8 +20,7 @@ from deepfake_edge.spec import CropSpec
 ValueType: TypeAlias = Literal["float32", "float16"]
 
 # A warp across, so that it writes whole lines of memory.
-_BLOCK = (32, 8, 1)
-_TILE = (_BLOCK[0], _BLOCK[1] * _native.ROWS_PER_THREAD)
+BLOCK = (32, 8, 1)
 _VALUE_BYTES: dict[ValueType, int] = {"float32": 4, "float16": 2}
 _MENDING = "with CUDA's nvcc installed, build it from a checkout: CMAKE_ARGS=-DDEEPFAKE_EDGE_CUDA=ON pip install ."
 
@@ -130,7 +129,6 @@ class FaceCropper:
         plan = plan_crops(image.width, image.height, image.format, boxes_xyxy, spec)
         if not len(boxes_xyxy):
             return
-        tiles = (-(-spec.size_px // _TILE[0]), -(-spec.size_px // _TILE[1]), len(boxes_xyxy))
         with self._device.current():
             arguments = (
                 ctypes.c_uint64(self._plans.load((plan,), stream)),
@@ -141,7 +139,7 @@ class FaceCropper:
                 ctypes.c_uint64(out_address),
             )
             kernel = self._kernels[image.format != "NV12", out_dtype]
-            kernel.launch(tiles, _BLOCK, arguments, stream)
+            kernel.launch(tiles(spec.size_px, len(boxes_xyxy)), BLOCK, arguments, stream)
 
     def close(self) -> None:
         """Wait for what it was given and free its memory; once more does nothing."""
@@ -165,6 +163,12 @@ def why_not(device: Device) -> str | None:
     except MissingDependency as error:
         return str(error)
     return None
+
+
+def tiles(size_px: int, faces: int) -> tuple[int, int, int]:
+    """The grid of `BLOCK`s that covers a batch of crops."""
+    rows = BLOCK[1] * _native.ROWS_PER_THREAD
+    return -(-size_px // BLOCK[0]), -(-size_px // rows), faces
 
 
 def kernel_image() -> bytes:
