@@ -21,12 +21,17 @@ _DEPRECATED = {
     "ICudaEngine.device_memory_size": 10,
     "ICudaEngine.get_device_memory_size_for_profile": 10,
 }
+_ITEM_BYTES = {"INT64": 8, "FLOAT": 4, "INT32": 4, "HALF": 2, "BF16": 2} | dict.fromkeys(
+    ("INT8", "UINT8", "BOOL", "FP8", "E8M0"), 1
+)
 # Properties that hold an object, by what it must be.
 _OBJECTS = {"IBuilderConfig.progress_monitor": "IProgressMonitor"}
 
 
 class Enumeration:
-    """A pybind11 enum: its members compare with each other and with int, and turn into int."""
+    """A pybind11 enum: a member equals only its like, and turns into int when it is asked to."""
+
+    __slots__ = ("value",)
 
     __members__: ClassVar[dict[str, Enumeration]] = {}
 
@@ -44,9 +49,7 @@ class Enumeration:
         return self.value
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Enumeration):
-            return type(self) is type(other) and self.value == other.value
-        return self.value == other
+        return type(self) is type(other) and self.value == other.value
 
     def __hash__(self) -> int:
         return self.value
@@ -110,7 +113,7 @@ class Api:
     def enum(self, name: str) -> Enumeration:
         """A member by its full name: `DataType.FLOAT`."""
         kind, _, member = name.rpartition(".")
-        return self.types[kind].__members__[member]  # type: ignore[attr-defined, no-any-return]
+        return self.types[kind].__members__[member]
 
     def wrap(self, value: Any) -> Any:
         """What Python sees of something that the library hands out."""
@@ -157,12 +160,15 @@ class Api:
             setattr(self.module, name, self.enum(target))
         for name in manifest["functions"]:
             setattr(self.module, name, self._function(name))
-        self.module.__version__ = manifest["version"]  # type: ignore[attr-defined]
+        self.module.__version__ = manifest["version"]
 
     def _enum(self, name: str, members: Mapping[str, int]) -> type:
-        cls = type(name.rpartition(".")[2], (Enumeration,), {"__module__": "tensorrt"})
-        cls.__members__ = {member: cls(value) for member, value in members.items()}  # type: ignore[attr-defined]
-        for member, value in cls.__members__.items():  # type: ignore[attr-defined]
+        body = {"__module__": "tensorrt", "__slots__": ()}
+        if name == "DataType":
+            body["itemsize"] = property(lambda this: _ITEM_BYTES.get(this.name, 0.5))
+        cls = type(name.rpartition(".")[2], (Enumeration,), body)
+        cls.__members__ = {member: cls(value) for member, value in members.items()}
+        for member, value in cls.__members__.items():
             setattr(cls, member, value)
         return cls
 
@@ -225,7 +231,7 @@ class Api:
 
     def _property(self, owner: str, name: str, access: str) -> Any:
         if access == "constant":
-            severity = self.types["ILogger.Severity"].__members__  # type: ignore[attr-defined]
+            severity = self.types["ILogger.Severity"].__members__
             return severity.get(name, NotImplemented)
         label = f"{owner}.{name}"
 

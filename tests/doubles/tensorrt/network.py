@@ -88,7 +88,7 @@ class OptimizationProfile:
         for which, shape in zip(("min", "opt", "max"), shapes, strict=True):
             if any(size < 0 for size in shape) or len(shape) != len(shapes[0]):
                 raise RuntimeError(f"Shape provided for {which} is inconsistent with other shapes.")
-        self.shapes[input] = shapes  # type: ignore[assignment]
+        self.shapes[input] = shapes
 
     def get_shape(self, input: str) -> list[Any]:  # noqa: A002
         raise NotImplementedError("IOptimizationProfile.get_shape is not simulated by this double")

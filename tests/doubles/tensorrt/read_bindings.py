@@ -150,7 +150,7 @@ def _class(cls: type) -> dict[str, Any]:
 
 
 def _spoken(name: str) -> bool:
-    return name in ("__init__", "__len__", "__getitem__", "__setitem__", "__enter__", "__exit__", "__call__")
+    return name.strip("_") in ("init", "len", "getitem", "setitem", "enter", "exit", "call", "eq", "repr", "str")
 
 
 def _signatures(function: Any) -> list[str]:

@@ -36,6 +36,14 @@ class Dims:
     def __getitem__(self, at: Any) -> Any:
         return tuple(self.sizes[at]) if isinstance(at, slice) else self.sizes[at]
 
+    def __eq__(self, other: Any) -> bool:
+        return self.sizes == list(other)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return repr(tuple(self.sizes))
+
 
 class Interface:
     """What Python implements: ILogger, IProgressMonitor."""
@@ -43,13 +51,19 @@ class Interface:
     api = "ILogger"
     interface = True
 
-    def __init__(self, _library: Any) -> None:
-        pass
+    def __init__(self, library: Any) -> None:
+        self._library = library
 
     def __getattr__(self, name: str) -> Any:
+        """What stands in for a method that Python did not write: it says so on stderr, and returns nothing or False."""
         if name.startswith("_"):
             raise AttributeError(name)
-        raise RuntimeError(f'Tried to call pure virtual function "{name}"')
+
+        def missing(*_given: Any, **_named: Any) -> bool | None:
+            self._library.errors.append(f'Tried to call pure virtual function "{name}"')
+            return False if name == "step_complete" else None
+
+        return missing
 
 
 class Logger:

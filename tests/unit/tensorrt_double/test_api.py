@@ -99,7 +99,7 @@ def test_what_only_the_library_makes_has_no_constructor(trt):
         trt.ICudaEngine()
 
 
-def test_a_subclass_must_reach_the_interfaces_own_init(trt):
+def test_a_subclass_must_reach_the_interfaces_own_init_and_write_its_methods(trt, tensorrt_double):
     class Forgetful(trt.ILogger):
         def __init__(self) -> None:
             self.lines = []
@@ -110,8 +110,8 @@ def test_a_subclass_must_reach_the_interfaces_own_init(trt):
     class Silent(trt.ILogger):
         pass
 
-    with pytest.raises(RuntimeError, match="pure virtual"):
-        Silent().log(trt.ILogger.Severity.ERROR, "text")
+    assert Silent().log(trt.ILogger.Severity.ERROR, "text") is None
+    assert "pure virtual" in tensorrt_double.errors.pop()
 
 
 def test_progress_monitors_are_there_from_version_10(trt, tensorrt_double):
