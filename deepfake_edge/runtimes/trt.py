@@ -74,20 +74,19 @@ class TensorRtNetwork:
             graphs: replay CUDA graphs where the driver makes them.
             memory: None: copied; on a GPU that shares the CPU's memory what a few calls show to be faster.
             on_close: is called once, when everything is freed, also where loading fails: to close the device.
-            on_close: called when everything is freed, also when it cannot be loaded.
         Raises:
             InvalidInput: `lanes` is no number of lanes.
             MissingDependency: there is no TensorRT.
             EngineMismatch: the plan is no engine for this device, or takes or gives other than float32 rows.
             OutOfDeviceMemory: the GPU has too little left; nothing is kept.
         """
-        if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
-            raise InvalidInput(f"lanes: wanted a whole number from 1 on, got {lanes!r}")
         self._name = name
         self._closing = threading.Lock()
         with ExitStack() as owned:
             if on_close is not None:
                 owned.callback(on_close)
+            if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
+                raise InvalidInput(f"lanes: wanted a whole number from 1 on, got {lanes!r}")
             with device.current():
                 engine = LoadedEngine(plan, device, name=name, graphs=graphs)
             owned.callback(_close_engine, engine)
