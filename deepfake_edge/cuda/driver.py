@@ -21,7 +21,7 @@ class DriverFailure(Exception):
 
     Attributes:
         call: the driver's function, as its documentation names it.
-        code: the CUresult; 0 where a binding did not say.
+        code: the CUresult.
     """
 
     def __init__(self, call: str, code: int) -> None:

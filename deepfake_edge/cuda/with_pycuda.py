@@ -6,17 +6,21 @@ So each is held by one `Handle` alone, and freed while its context is current.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.cuda.driver import Driver, DriverFailure
 from deepfake_edge.cuda.handles import Handle
+from deepfake_edge.errors import MissingDependency
 from deepfake_edge.optional import require
 
 _NON_BLOCKING = 1
+_UNKNOWN = 999
 
 
 class PyCuda:
@@ -26,7 +30,7 @@ class PyCuda:
 
     def __init__(self, ordinal: int, driver: Driver) -> None:
         """Retain the primary context. Raises MissingDependency and DriverFailure."""
-        self._cuda = require("pycuda.driver", extra="tensorrt")
+        self._cuda = _import()
         self._driver = driver
         self._codes = driver.codes_by_text()
         with self._failures():
@@ -100,5 +104,20 @@ class PyCuda:
             yield
         except self._cuda.Error as error:
             call, _, text = str(error).partition(" failed: ")
-            code = self._codes.get(text) or self._codes.get(text.partition(" - ")[0], 0)
+            code = self._codes.get(text) or self._codes.get(text.partition(" - ")[0], _UNKNOWN)
             raise DriverFailure(call, code) from error
+
+
+def _import() -> Any:
+    try:
+        with warnings.catch_warnings():
+            # It warns of what it raises next.
+            warnings.simplefilter("ignore")
+            return require("pycuda.driver", extra="tensorrt")
+    except MissingDependency as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise MissingDependency(
+            f"pycuda is installed but does not load ({error.__cause__}): it was built for a newer CUDA than the driver "
+            "knows, or is broken. Build it anew: pip install --force-reinstall --no-cache-dir pycuda"
+        ) from error

@@ -283,6 +283,21 @@ def test_without_a_binding_it_says_how_to_get_one(cuda_double, monkeypatch):
     assert cuda_double.live == NOTHING
 
 
+def test_a_pycuda_that_was_built_for_another_cuda_says_so(cuda_double, monkeypatch, tmp_path):
+    package = tmp_path / "pycuda"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "driver.py").write_text(
+        "import warnings\nwarnings.warn('Failed to import')\nraise ImportError('undefined symbol: cuNewest')\n"
+    )
+    for name in {"pycuda", "pycuda.driver", *(name for name in sys.modules if name.startswith("pycuda."))}:
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingDependency, match=r"undefined symbol: cuNewest.*pip install --force-reinstall"):
+        open_device(0, "pycuda")
+
+
 def _run(code: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     return subprocess.run(
