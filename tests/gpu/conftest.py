@@ -7,7 +7,7 @@ the reason. `DEEPFAKE_EDGE_TEST_BUNDLE=model.dfe` adds a bundle of full size, ma
 
 `DEEPFAKE_EDGE_GPU_TESTS_OVER_DOUBLES=10.3` puts the doubles of the CUDA driver, of that version of TensorRT and of
 ONNX Runtime's CUDA provider in place: it shows that these tests are not broken, and nothing about a GPU. Its figures
-say "double".
+say "double". `test_kernel.py` moves gigabytes, which takes the doubles too long: leave it out there with `--ignore`.
 """
 
 from __future__ import annotations
