@@ -1,0 +1,1 @@
+"""From clips to face pictures that models are trained on."""

@@ -1,0 +1,253 @@
+"""A prepared folder: face pictures of clips with their boxes, and what is known of each clip.
+
+    prepared.json           format and settings
+    clips/ID/clip.json      what is known of the clip; of one that is left out, why
+    clips/ID/000.png ...    its face pictures, in the order of their times
+
+A *face picture* is the square around a face's box, twice the box's longer side, cut at the frame's edges: uint8
+(H, W, 3), BGR, lossless, at the frame's own resolution, shrunk by area where its longer side exceeds `most_px`. Its
+box is in the picture's own pixels, so `preprocess.crop_batch` cuts from it what it would cut from the frame, for
+margins up to 2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from deepfake_edge.data import Box, Pixels
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.pictures import read_picture
+from deepfake_edge.training.datasets.entries import LABELS, SPLITS, Split, TrueLabel
+
+FORMAT = 1
+INDEX, CLIPS, RECORD = "prepared.json", "clips", "clip.json"
+
+Spacing: TypeAlias = Literal["evenly", "consecutive"]
+Landmarks: TypeAlias = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How face pictures were taken.
+
+    Attributes:
+        frames: face pictures of a clip, at most.
+        spacing: `evenly` over the time that the face is seen, or `consecutive` at `fps`.
+        fps: pictures a second of `consecutive`; None for `evenly`.
+        seconds: only a clip's first seconds were looked at; None: all of it.
+        finder: what found the faces.
+        most_px: a face picture with a longer side was shrunk to it.
+    """
+
+    frames: int = 30
+    spacing: Spacing = "evenly"
+    fps: float | None = None
+    seconds: float | None = None
+    finder: str = "yunet"
+    most_px: int = 512
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.frames <= 1024, "frames", "1 to 1024", self.frames)
+        _check(self.spacing in ("evenly", "consecutive"), "spacing", "evenly or consecutive", self.spacing)
+        if self.spacing == "evenly":
+            _check(self.fps is None, "fps", "none: frames are spread evenly; it goes with --consecutive", self.fps)
+        else:
+            _check(self.fps is not None and 0.01 <= self.fps <= 1000.0, "fps", "0.01 to 1000", self.fps)
+        _check(self.seconds is None or 0.0 < self.seconds <= 1e6, "seconds", "above 0", self.seconds)
+        _check(64 <= self.most_px <= 4096, "most_px", "64 to 4096", self.most_px)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedClip:
+    """One clip's face pictures and what is known of it; the tuples have one item a picture.
+
+    Attributes:
+        id: its name within the prepared folder.
+        label: the truth.
+        split: the part that it belongs to.
+        dataset: the data set's name.
+        manipulation: how a fake was made; None where it is real or not said.
+        identities: who is seen or was put in; empty where the data set names nobody.
+        group: clips of one group never cross a split.
+        source: the file, relative to the data set's folder.
+        folder: where its pictures are.
+        times_s: since the clip's first frame.
+        boxes: the face, in the picture's pixels; may leave it.
+        seen: False where the finder missed the face and the box is the mean of its neighbours'.
+        landmarks: in the picture's pixels; None where the finder gave none.
+    """
+
+    id: str
+    label: TrueLabel
+    split: Split
+    dataset: str
+    manipulation: str | None
+    identities: tuple[str, ...]
+    group: str
+    source: str
+    folder: Path
+    times_s: tuple[float, ...]
+    boxes: tuple[Box, ...]
+    seen: tuple[bool, ...]
+    landmarks: tuple[Landmarks | None, ...]
+
+    def pictures(self, places: Iterable[int] | None = None) -> list[Pixels]:
+        """Read face pictures, uint8 (H, W, 3), BGR; sizes differ.
+
+        Args:
+            places: which, 0-based; None reads all.
+        Raises:
+            SourceError: one is absent or damaged.
+        """
+        wanted = range(len(self.times_s)) if places is None else places
+        return [read_picture(self.folder / picture_name(place)).pixels for place in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A clip that was looked at and has no face pictures: its id, what is known of it, and the reason."""
+
+    id: str
+    label: TrueLabel
+    split: Split
+    dataset: str
+    manipulation: str | None
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prepared folder.
+
+    Attributes:
+        folder: where it is.
+        settings: how its pictures were taken.
+        clips: in the order of their ids.
+        left_out: clips without face pictures, in the order of their ids.
+    """
+
+    folder: Path
+    settings: Settings
+    clips: tuple[PreparedClip, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def of(self, split: Split) -> tuple[PreparedClip, ...]:
+        """The clips of one split."""
+        return tuple(clip for clip in self.clips if clip.split == split)
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """Read what `deepfake-edge prepare` wrote; pictures are read when a clip is asked for them.
+
+    Raises:
+        InvalidInput: it is no prepared folder, of another format, or a record of it is damaged.
+    """
+    settings = read_settings(folder)
+    clips: list[PreparedClip] = []
+    left_out: list[LeftOut] = []
+    for place in sorted((folder / CLIPS).iterdir()) if (folder / CLIPS).is_dir() else ():
+        if place.name.startswith("."):
+            continue
+        record = read_record(place)
+        if isinstance(record, LeftOut):
+            left_out.append(record)
+        else:
+            clips.append(record)
+    return Prepared(folder, settings, tuple(clips), tuple(left_out))
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings of a prepared folder. Raises InvalidInput."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise InvalidInput(f"{folder}: is no prepared folder (it has no {INDEX}). Make one with: deepfake-edge prepare")
+    found = _read_json(path)
+    if found.get("format") != FORMAT:
+        raise InvalidInput(f"{path}: wanted format {FORMAT}, found {found.get('format')!r}; prepare the clips again")
+    try:
+        return Settings(**found["settings"])
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"{path}: is damaged ({error}); prepare the clips again into a new folder") from None
+
+
+def read_record(place: Path) -> PreparedClip | LeftOut:
+    """One clip of a prepared folder, by its own folder. Raises InvalidInput."""
+    path = place / RECORD
+    found = _read_json(path)
+    try:
+        return _left_out(place, found) if found["left_out"] is not None else _clip(place, found)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"{path}: is damaged ({what}); delete {place} and run prepare again") from None
+
+
+def record_of(clip: PreparedClip | LeftOut) -> dict[str, Any]:
+    """A clip as it is written to its `clip.json`."""
+    known = asdict(clip)
+    del known["id"]
+    if isinstance(clip, LeftOut):
+        return {**known, "left_out": known.pop("reason"), "pictures": []}
+    del known["folder"]
+    columns = zip(*(known.pop(name) for name in ("times_s", "boxes", "seen", "landmarks")), strict=True)
+    pictures = [dict(zip(("time_s", "box", "seen", "landmarks"), column, strict=True)) for column in columns]
+    return {**known, "left_out": None, "pictures": pictures}
+
+
+def picture_name(place: int) -> str:
+    """The file of a clip's face picture, by its 0-based number."""
+    return f"{place:03d}.png"
+
+
+def _clip(place: Path, found: Mapping[str, Any]) -> PreparedClip:
+    pictures = found["pictures"]
+    return PreparedClip(
+        **_known(place, found),
+        identities=tuple(str(name) for name in found["identities"]),
+        group=str(found["group"]),
+        folder=place,
+        times_s=tuple(float(picture["time_s"]) for picture in pictures),
+        boxes=tuple(_box(picture["box"]) for picture in pictures),
+        seen=tuple(bool(picture["seen"]) for picture in pictures),
+        landmarks=tuple(_landmarks(picture["landmarks"]) for picture in pictures),
+    )
+
+
+def _left_out(place: Path, found: Mapping[str, Any]) -> LeftOut:
+    return LeftOut(**_known(place, found), reason=str(found["left_out"]))
+
+
+def _known(place: Path, found: Mapping[str, Any]) -> dict[str, Any]:
+    known: dict[str, Any] = {"id": place.name}
+    known |= {name: found[name] for name in ("label", "split", "dataset", "manipulation", "source")}
+    if known["label"] not in LABELS or known["split"] not in SPLITS:
+        raise ValueError(f"label {known['label']!r}, split {known['split']!r}")
+    return known
+
+
+def _box(found: Any) -> Box:
+    left, top, right, bottom = (float(side) for side in found)
+    return (left, top, right, bottom)
+
+
+def _landmarks(found: Any) -> Landmarks | None:
+    return None if found is None else tuple((float(x), float(y)) for x, y in found)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{path}: cannot be read ({error}); prepare the clips again") from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{path}: wanted an object, found {type(found).__name__}; prepare the clips again")
+    return found
+
+
+def _check(holds: bool, name: str, wanted: str, got: object) -> None:
+    if not holds:
+        raise InvalidInput(f"{name}: wanted {wanted}, got {got!r}")

@@ -1,0 +1,91 @@
+"""Writes a prepared folder: a clip's folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deepfake_edge.data import Pixels
+from deepfake_edge.errors import InvalidInput, SourceError
+from deepfake_edge.optional import require
+from deepfake_edge.sealed import write_atomically
+from deepfake_edge.training.preparing.prepared import (
+    CLIPS,
+    FORMAT,
+    INDEX,
+    RECORD,
+    LeftOut,
+    PreparedClip,
+    Settings,
+    picture_name,
+    read_settings,
+    record_of,
+)
+
+cv2 = require("cv2")
+
+_UNFINISHED = ".unfinished-"
+
+
+def start(folder: Path, settings: Settings) -> None:
+    """Make a prepared folder, or take one up again; what a killed run left half-written is removed.
+
+    Raises:
+        InvalidInput: it was prepared with other settings, or holds something else.
+        OSError: it cannot be written.
+    """
+    if (folder / INDEX).exists():
+        _check_same(folder, read_settings(folder), settings)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder}: is not empty and was not made by prepare; name a new folder")
+    (folder / CLIPS).mkdir(parents=True, exist_ok=True)
+    write_atomically(_json({"format": FORMAT, "settings": asdict(settings)}), folder / INDEX)
+    for left_over in (folder / CLIPS).glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left_over)
+
+
+def write_clip(place: Path, clip: PreparedClip | LeftOut, pictures: Sequence[Pixels] = ()) -> None:
+    """Write a clip's folder, at once.
+
+    Args:
+        place: the folder, which does not exist yet; its parent does.
+        clip: what is known of it.
+        pictures: uint8 (H, W, 3), BGR, one for each of its times.
+    Raises:
+        SourceError: a picture cannot be written as PNG.
+        OSError: it cannot be written.
+    """
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place.parent))
+    try:
+        for number, pixels in enumerate(pictures):
+            written, data = cv2.imencode(".png", pixels)
+            if not written:
+                raise SourceError(f"{place}: a picture of {pixels.shape} cannot be written as PNG")
+            (unfinished / picture_name(number)).write_bytes(data.tobytes())
+        (unfinished / RECORD).write_bytes(_json(record_of(clip)))
+        # mkdtemp makes it the owner's alone.
+        unfinished.chmod(place.parent.stat().st_mode & 0o777)
+        os.rename(unfinished, place)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _check_same(folder: Path, found: Settings, wanted: Settings) -> None:
+    before, now = asdict(found), asdict(wanted)
+    differing = [f"{name} {before[name]} (now {now[name]})" for name in before if before[name] != now[name]]
+    if differing:
+        raise InvalidInput(
+            f"{folder}: was prepared with other settings: {', '.join(differing)}; "
+            "give the same, or prepare into a new folder"
+        )
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode("ascii")
