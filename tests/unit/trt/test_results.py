@@ -52,6 +52,24 @@ def test_a_batch_below_the_least_is_padded_with_zeros(engines, expected):
         assert_same(network.run({"crops": crops}), expected(crops))
 
 
+def test_what_is_padded_are_zeros_and_not_an_earlier_calls_rows(engines):
+    network = engines.network(engines.plan(batch=(3, 4, MOST)))
+    network.run({"crops": rows(MOST)})
+    network.run({"crops": rows(1)})
+    (lane,) = network._merger._free
+    (buffer,) = lane._inputs
+    held = np.frombuffer(engines.cuda.read(buffer.address, 3 * rows(1).nbytes), np.float32).reshape(3, *ROW)
+    np.testing.assert_array_equal(held, np.concatenate([rows(1), np.zeros((2, *ROW), np.float32)]))
+
+
+def test_no_more_than_eight_graphs_a_lane(engines, expected):
+    network = engines.network(engines.plan(batch=(1, 4, 12)), lanes=1)
+    for _ in range(2):
+        for count in range(1, 13):
+            assert_same(network.run({"crops": rows(count)}), expected(rows(count)))
+    assert engines.cuda.live["graphs"] == 8
+
+
 def test_a_profile_of_one_size(engines, expected):
     network = engines.network(engines.plan(batch=(4, 4, 4)))
     for count in (1, 4, 5, 9):
