@@ -70,7 +70,8 @@ def read_version(version: str) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         install(version, Path(folder))
-        return json.loads(_run([sys.executable, __file__, "--child"], _beside(folder)))
+        found: dict[str, Any] = json.loads(run_beside(folder, [__file__, "--child"]))
+        return found
 
 
 def install(version: str, folder: Path) -> None:
@@ -85,6 +86,11 @@ def install(version: str, folder: Path) -> None:
     for library in _LIBRARIES:
         soname = f"lib{library}.so.{major}"
         _run(["gcc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", "-o", str(folder / soname), str(source)], _beside(""))
+
+
+def run_beside(folder: str, arguments: list[str]) -> str:
+    """What Python prints when it runs with an installed version's bindings. Raises BindingsUnavailable."""
+    return _run([sys.executable, *arguments], _beside(folder))
 
 
 def _beside(folder: str) -> dict[str, str]:
