@@ -31,3 +31,8 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     yield
     os.chdir(before)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`pytest -m gpu` measures time and memory of one GPU, in one process; else xdist decides."""
+    return 0 if config.option.markexpr == "gpu" else None

@@ -1,8 +1,8 @@
 """For tests on a real GPU: what they share, and the table that they print at the end.
 
-    pytest -m gpu -n 0
+    pytest -m gpu
 
-One process, since they measure time and memory of one GPU. Nothing here runs without a GPU: each test is skipped with
+In one process, since they measure time and memory of one GPU (`pytest_xdist_auto_num_workers` in tests/conftest.py). Nothing here runs without a GPU: each test is skipped with
 the reason. `DEEPFAKE_EDGE_TEST_BUNDLE=model.dfe` adds a bundle of full size, made by `deepfake-edge convert`.
 
 `DEEPFAKE_EDGE_GPU_TESTS_OVER_DOUBLES=10.3` puts the doubles of the CUDA driver, of that version of TensorRT and of
