@@ -2,8 +2,9 @@
 
     pytest -m gpu
 
-In one process, since they measure time and memory of one GPU (`pytest_xdist_auto_num_workers` in tests/conftest.py). Nothing here runs without a GPU: each test is skipped with
-the reason. `DEEPFAKE_EDGE_TEST_BUNDLE=model.dfe` adds a bundle of full size, made by `deepfake-edge convert`.
+In one process (tests/conftest.py sees to it), since they measure time and memory of one GPU. Nothing here runs without
+a GPU: each test is skipped with the reason. `DEEPFAKE_EDGE_TEST_BUNDLE=model.dfe` adds a bundle of full size, made by
+`deepfake-edge convert`.
 
 `DEEPFAKE_EDGE_GPU_TESTS_OVER_DOUBLES=10.3` puts the doubles of the CUDA driver, of that version of TensorRT and of
 ONNX Runtime's CUDA provider in place: it shows that these tests are not broken, and nothing about a GPU. Its figures
