@@ -23,6 +23,12 @@ def assert_same(found, wanted):
         assert found[name].dtype == np.float32
 
 
+def stream_calls(engines):
+    """What was called on streams, without asking them what they do."""
+    asking = "cuStreamIsCapturing"
+    return [name for name in engines.cuda.calls if name.startswith(("cuStream", "cuMemcpy")) and name != asking]
+
+
 def test_ports(engines):
     network = engines.network()
     assert network.inputs == (TensorSpec("crops", (None, *ROW), "float32"),)
@@ -60,6 +66,15 @@ def test_what_is_padded_are_zeros_and_not_an_earlier_calls_rows(engines):
     (buffer,) = lane._inputs
     held = np.frombuffer(engines.cuda.read(buffer.address, 3 * rows(1).nbytes), np.float32).reshape(3, *ROW)
     np.testing.assert_array_equal(held, np.concatenate([rows(1), np.zeros((2, *ROW), np.float32)]))
+
+
+def test_what_becomes_a_graph_has_been_executed_and_waited_for(engines):
+    network = engines.network()
+    for count in (2, 5, 2):
+        network.run({"crops": rows(count)})
+    calls = stream_calls(engines)
+    begun = [place for place, name in enumerate(calls) if name == "cuStreamBeginCapture_v2"]
+    assert [calls[place - 1] for place in begun] == ["cuStreamSynchronize"] * 2
 
 
 def test_no_more_than_eight_graphs_a_lane(engines, expected):
@@ -191,6 +206,8 @@ def test_what_fill_raises_comes_through_and_the_lane_goes_on(engines, expected):
 
     with pytest.raises(ValueError, match="no crops"):
         network.run_on_device(1, fill)
+    # Whoever comes next finds the buffers at rest.
+    assert stream_calls(engines)[-1] == "cuStreamSynchronize"
     assert_same(network.run({"crops": rows(2)}), expected(rows(2)))
 
 
