@@ -36,7 +36,7 @@ _CODE = re.compile(r"CUDA failure (\d+)")
 _FAILURE = re.compile(r"CU\w+ failure \d+: [^;\n]*[^;\n ]")
 # cudaErrorIllegalAddress and its like: after one, every later call of the process fails, too.
 # https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html
-_STICKY = frozenset((700, 702, 709, 710, 714, 715, 716, 717, 718, 719))
+_STICKY = frozenset({214, 220, 226, 700, 702, 709, 710, *range(714, 720), 721, 810, 911})
 
 
 class OnnxRuntimeCudaNetwork:
