@@ -10,7 +10,11 @@ What it holds to, and where it guesses:
   says: None, False or -1, with lines in the logger.
 - Before version 9 two contexts of one engine share a profile only where PROFILE_SHARING_0806 was set at the build,
   and only the first context takes profile 0 by itself.
-- A CUDA graph takes in an enqueue only after a plain one at the same shapes, and never one of a network with loops.
+- A CUDA graph takes in an enqueue only after a plain one at the same shapes, and never one of a network with loops;
+  it must not run once its context has changed.
+- A context may be given memory by its caller (USER_MANAGED, or `device_memory` in 8); whatever lies there is
+  overwritten by each run, and two streams may not use it at once.
+- Names that the real bindings call deprecated warn.
 - Half and TF32 are approximated (see `graph.py`); int8 computes what the Q/DQ graph says.
 - What the real library would answer with wrong numbers or a crash goes to `errors`, and the fixture fails the test.
 """

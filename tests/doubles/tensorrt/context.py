@@ -50,7 +50,6 @@ class ExecutionContext:
         self._disturbed: set[int] = set()
         self._shapes = {name: shape for name, shape in engine.graph.inputs.items() if -1 not in shape}
         self._addresses: dict[str, int] = {}
-        self._pending: dict[int, int] = {}
         self._settled: dict[str, tuple[int, ...]] | None = None
         self.active_optimization_profile = -1
         if engine.library.number >= (9, 0) or 0 not in engine.taken_profiles:
@@ -172,14 +171,14 @@ class ExecutionContext:
             self._library.refuse(self._logger, f"IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime ({error})")
             return False
         if not capturing:
-            self._pending[stream] = self._pending.get(stream, 0) + 1
+            self._library.pending[call.scratch, stream] += 1
             self._settled = call.shapes
         return True
 
     def _why_not(self, stream: int) -> str | None:
-        others = [handle for handle, count in self._pending.items() if count and handle != stream]
-        if any(self._library.memory.exists(handle) for handle in others):
-            self._library.errors.append("a context was enqueued on a second stream while the first had not run")
+        busy = [key for key, count in self._library.pending.items() if count and key[0] == self._scratch]
+        if any(handle != stream and self._library.memory.exists(handle) for _, handle in busy):
+            self._library.errors.append("memory of a context was given to a second stream while the first had not run")
         self._setting.discard(threading.get_ident())
         if threading.get_ident() in self._disturbed:
             self._library.errors.append("a context was enqueued by a thread after another had changed what it had set")
@@ -239,14 +238,14 @@ class ExecutionContext:
 
 def _work(context: ExecutionContext, call: _Call, stream: int | None) -> Any:
     """The work of one enqueue: a stream or graph that holds it keeps neither engine nor context alive."""
-    library, pending = context.engine.library, context._pending
+    library = context.engine.library
     graph, rounded = context.engine.graph, context.engine.plan.rounded
     alive = weakref.ref(context)
     scratch_bytes = context.engine.scratch_bytes
 
     def run() -> None:
         if stream is not None:
-            pending[stream] -= 1
+            library.pending[call.scratch, stream] -= 1
         owner = alive()
         if owner is None:
             library.errors.append("work of an execution context ran after the context was freed")

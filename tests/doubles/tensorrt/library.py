@@ -54,6 +54,7 @@ class Library:
         log: lines that the library said, each `ERROR: text`.
         errors: what the real library would answer with wrong numbers or a crash; a test with any of it fails.
         live: objects of the library by kind, not yet freed.
+        pending: enqueues that have not run, by a context's own memory and the stream.
     """
 
     version: str
@@ -63,6 +64,7 @@ class Library:
     log: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     live: Counter[str] = field(default_factory=Counter)
+    pending: Counter[tuple[int, int]] = field(default_factory=Counter)
     builds: list[Build] = field(default_factory=list)
     unsupported_operators: set[str] = field(default_factory=set)
     pause_s: float = 0.0

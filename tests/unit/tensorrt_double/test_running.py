@@ -353,3 +353,52 @@ def test_a_network_with_loops_cannot_be_captured(trt, gpu):
     assert not enqueued
     assert code != 0
     np.testing.assert_array_equal(lane.run(2, wide=4), X[:2])
+
+
+def user_managed(trt, engine, address, size_bytes):
+    if trt.__version__.startswith("8"):
+        context = engine.create_execution_context_without_device_memory()
+        context.device_memory = address
+    else:
+        context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        context.set_device_memory(address, size_bytes)
+    return context
+
+
+def test_contexts_that_share_memory_run_one_after_the_other(trt, gpu, loaded, tensorrt_double):
+    size = "device_memory_size" if trt.__version__.startswith("8") else "device_memory_size_v2"
+    size_bytes = getattr(loaded.engine, size)
+    address = gpu.memory(size_bytes)
+    lanes = [Lane(gpu, loaded, context=user_managed(trt, loaded.engine, address, size_bytes)) for _ in range(2)]
+    for lane in lanes:
+        assert lane.context.set_optimization_profile_async(0, lane.stream)
+        np.testing.assert_array_equal(lane.run(3), expected(plain(), 3))
+    for lane in lanes:
+        assert lane.execute()
+    assert "second stream" in tensorrt_double.errors.pop()
+    for lane in lanes:
+        lane.synchronise()
+
+
+def test_memory_that_is_too_small_is_not_taken(trt, gpu, loaded):
+    if trt.__version__.startswith("8"):
+        return
+    context = user_managed(trt, loaded.engine, gpu.memory(16), 16)
+    assert "setDeviceMemoryV2" in loaded.lines
+    assert context.set_input_shape("x", (1, 4))
+    assert context.set_tensor_address("x", gpu.memory(16))
+    assert not context.execute_async_v3(gpu.stream())
+    assert "device memory has not been set" in loaded.lines
+
+
+def test_a_graph_must_not_run_once_its_context_has_changed(lane, gpu, tensorrt_double):
+    lane.run(2)
+    _, _, graph = capture(gpu, lane)
+    ready = ctypes.c_uint64()
+    assert gpu.driver.cuGraphInstantiateWithFlags(ctypes.byref(ready), graph, ctypes.c_ulonglong(0)) == 0
+    lane.shape(3)
+    gpu.driver.cuGraphLaunch(ready, ctypes.c_void_p(lane.stream))
+    lane.synchronise()
+    assert "had changed" in tensorrt_double.errors.pop()
+    gpu.driver.cuGraphExecDestroy(ready)
+    gpu.driver.cuGraphDestroy(graph)
