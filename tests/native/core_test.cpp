@@ -53,10 +53,12 @@ Picture make_picture(Layout layout, int width, int height, int padding, std::mt1
     Picture picture{};
     const bool nv12 = layout == Layout::kNv12;
     const int row = width * (nv12 ? 1 : 3);
-    const auto bytes = [&](int rows) { return static_cast<std::size_t>((row + padding) * (rows - 1) + row); };
-    picture.pixels = noise(bytes(height), random);
-    if (nv12) picture.chroma = noise(bytes(height / 2), random);
-    picture.image = {layout, width, height, picture.pixels.data(), row + padding, picture.chroma.data(), row + padding};
+    const int pitch = row + padding;
+    const int chroma_pitch = row + 2 * padding;
+    const auto bytes = [&](int apart, int rows) { return static_cast<std::size_t>(apart * (rows - 1) + row); };
+    picture.pixels = noise(bytes(pitch, height), random);
+    if (nv12) picture.chroma = noise(bytes(chroma_pitch, height / 2), random);
+    picture.image = {layout, width, height, picture.pixels.data(), pitch, picture.chroma.data(), chroma_pitch};
     return picture;
 }
 

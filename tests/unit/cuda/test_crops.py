@@ -150,12 +150,12 @@ def test_rows_on_the_device_may_lie_apart(cuda_double, device, cropper, stream, 
     planes = frame.pixels if isinstance(frame.pixels, tuple) else (frame.pixels,)
     with device.current():
         held, places = [], []
-        for plane in planes:
+        for number, plane in enumerate(planes):
             rows = plane.reshape(plane.shape[0], -1)
-            pitch = rows.shape[1] + padding
+            pitch = rows.shape[1] + padding * (1 + number)
             memory = device.allocate(1 + (rows.shape[0] - 1) * pitch + rows.shape[1])
-            for number, row in enumerate(rows):
-                cuda_double.write(memory.address + 1 + number * pitch, row.tobytes())
+            for y, row in enumerate(rows):
+                cuda_double.write(memory.address + 1 + y * pitch, row.tobytes())
             held.append(memory)
             places += [memory.address + 1, pitch]
     image = DeviceImage(layout, frame.width, frame.height, *places)
