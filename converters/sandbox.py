@@ -180,9 +180,11 @@ class Sandbox:
             "HOME": str(self.folder), "TMPDIR": str(self.folder), "KERAS_HOME": str(self.folder),
             "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
-        if "LD_LIBRARY_PATH" in os.environ:
-            # Where the system keeps its libraries; without it some installations cannot start Python at all.
-            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        # Where the system keeps its libraries; without it some installations cannot start Python at all. OpenCV leaves
+        # an empty entry behind, which means the current folder.
+        libraries = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+        if libraries := [path for path in libraries if os.path.isabs(path)]:
+            environment["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
         self._deadline = time.monotonic() + self._limits.wall_s
         given = [json.dumps(search), json.dumps(asdict(self._limits))]
         try:
