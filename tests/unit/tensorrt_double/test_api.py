@@ -65,6 +65,8 @@ def test_arguments_are_held_against_the_signature(trt):
     with pytest.raises(TypeError):
         made.config.set_flag()
     with pytest.raises(TypeError):
+        made.config.set_timing_cache(None, False)
+    with pytest.raises(TypeError):
         made.config.set_flag(trt.MemoryPoolType.WORKSPACE)
     with pytest.raises(TypeError):
         made.config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, 1.5)
