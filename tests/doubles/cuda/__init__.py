@@ -11,7 +11,8 @@ What it holds to, and where it is stricter than a GPU:
   address, too, and further away the end of the process.
 - Copies, kernels, graphs and what tests `enqueue` run when their stream is waited for, never before. Work on a stream
   that is destroyed first is lost.
-- The default stream, blocking streams and synchronous copies are errors. Work needs a current context.
+- The default stream, blocking streams, synchronous copies and pinned memory that is not mapped are errors. Work needs a
+  current context.
 - After a sticky error every call fails with it until `reset`, except those that name errors, devices or the driver,
   push or pop a context, or release it.
 - pycuda tries a device allocation again after Python's garbage collection: to make one fail, fail two.

@@ -13,6 +13,7 @@ namespace {
 constexpr size_t PATTERN_BYTES = size_t{64} << 20;
 constexpr size_t ALIGNMENT = 512;
 
+constexpr unsigned DEVICE_MAP = 2;
 constexpr size_t PAGE = 4096;
 constexpr char PATTERN = '\xFF', PADDING = '\x3F';
 
@@ -116,10 +117,10 @@ DRIVER_API int cuMemFree_v2(uint64_t address) {
   return SUCCESS;
 }
 
-DRIVER_API int cuMemHostAlloc(void** host, size_t size, unsigned) {
+DRIVER_API int cuMemHostAlloc(void** host, size_t size, unsigned flags) {
   CALL(CONTEXT);
   if (unsafe_during_capture()) return CAPTURE_UNSUPPORTED;
-  if (size == 0) return INVALID_VALUE;
+  if (size == 0 || flags != DEVICE_MAP) return INVALID_VALUE;
   const uint64_t address = add_region(size, true);
   if (!address) return OUT_OF_MEMORY;
   *host = state().regions.at(address).bytes.get();

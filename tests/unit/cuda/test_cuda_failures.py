@@ -176,6 +176,16 @@ def test_what_cannot_be_freed_does_not_keep_the_rest(cuda_double):
     cuda_double.reset()
 
 
+def test_a_gpu_that_is_lost_while_it_is_closed_is_no_error_any_more(cuda_double):
+    device = open_device(0, "cuda-python")
+    with device.current():
+        device.allocate(4)
+        device.stream()
+    cuda_double.fail("cuStreamDestroy_v2", 700)
+    device.close()
+    assert cuda_double.live == NOTHING
+
+
 def test_a_driver_that_fails_to_start_is_missing(binding, cuda_double):
     cuda_double.fail("cuInit", 803)
     with pytest.raises(MissingDependency, match="cuInit failed"):

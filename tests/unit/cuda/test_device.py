@@ -98,8 +98,9 @@ def test_the_context_is_current_inside_and_not_outside(device, cuda_double):
             assert cuda_double.context_depth == 1
         device.memory_info()
     assert cuda_double.context_depth == 0
-    with pytest.raises(InferenceError, match=r"inside `with device\.current\(\):`"):
-        device.memory_info()
+    for use in (device.memory_info, device.stream, lambda: device.allocate(4), lambda: device.pinned(4)):
+        with pytest.raises(InferenceError, match=r"inside `with device\.current\(\):`"):
+            use()
 
 
 def test_the_stack_of_contexts_is_balanced_after_errors(device, cuda_double):
@@ -324,7 +325,9 @@ def test_without_a_driver_it_says_how_to_get_one():
 def test_python_ends_cleanly_with_a_device_left_open(binding, lost):
     done = _run(
         "from doubles.cuda import load_cuda_double\n"
+        "import atexit\n"
         "double = load_cuda_double(); double.reset()\n"
+        "atexit.register(lambda: print(sum(double.live.values())))\n"
         "from deepfake_edge.cuda.device import open_device\n"
         "from deepfake_edge.errors import DeviceLost\n"
         f"device = open_device(0, {binding!r})\n"
@@ -333,7 +336,6 @@ def test_python_ends_cleanly_with_a_device_left_open(binding, lost):
         f"    if {lost}: double.fail('cuMemGetInfo_v2', 700)\n"
         "    try: device.memory_info()\n"
         "    except DeviceLost: print('lost')\n"
-        "import atexit; atexit.register(lambda: None)\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == ("lost\n" if lost else "")
+    assert done.stdout == ("lost\n0\n" if lost else "0\n")
