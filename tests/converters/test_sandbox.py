@@ -33,6 +33,7 @@ def process_of(sandbox: Sandbox) -> int:
 
 def test_it_sees_nothing_of_the_parents_environment(monkeypatch):
     monkeypatch.setenv("DEEPFAKE_EDGE_CANARY", "secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", ":/usr/lib/some:relative::/opt/lib:")
     with Sandbox(Limits()) as sandbox:
         with pytest.raises(ConversionError):
             sandbox.ask("open", order=NOTHING)
@@ -41,6 +42,7 @@ def test_it_sees_nothing_of_the_parents_environment(monkeypatch):
         assert os.readlink(place / "cwd") == os.path.realpath(sandbox.folder)
         limits = (place / "limits").read_text()
     assert b"secret" not in environment
+    assert b"LD_LIBRARY_PATH=/usr/lib/some:/opt/lib\0" in environment, "an empty entry is the current folder"
     assert str(12 * 1024**3) in limits
 
 
