@@ -27,6 +27,7 @@ SMALL = {
     "cnn-lstm": {"frames": 6, "size_px": 24, "units": 5},
     "resnext50-lstm": {"frames": 3, "size_px": 32, "units": 5},
     "cnn": {"size_px": 32, "filters": 4},
+    "mobile-gru": {"frames": 3, "size_px": 32, "units": 5},
     "meso4": {"size_px": 32},
     "mesoinception4": {"size_px": 32},
 }
