@@ -31,10 +31,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["CudaDouble", "CudaDoubleError", "RealDriverLoadedError", "load_cuda_double"]
+__all__ = ["LIVE", "CudaDouble", "CudaDoubleError", "RealDriverLoadedError", "load_cuda_double"]
 
 LAUNCH_FAILED = 719
 
+# What `CudaDouble.live` counts.
 LIVE = (
     "device_bytes",
     "device_allocations",

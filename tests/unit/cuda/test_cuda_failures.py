@@ -7,10 +7,9 @@ import pytest
 
 from deepfake_edge.cuda.device import Device, open_device
 from deepfake_edge.errors import DeviceLost, InferenceError, MissingDependency, OutOfDeviceMemory
+from doubles.cuda import LIVE
 
-NOTHING = dict.fromkeys(
-    ("device_bytes", "device_allocations", "pinned_allocations", "streams", "graphs", "modules", "contexts"), 0
-)
+NOTHING = dict.fromkeys(LIVE, 0)
 OPENING = (
     "cuDeviceGetCount",
     "cuDeviceGet",
