@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from deepfake_edge.containers import VIDEO_SUFFIXES
+from deepfake_edge.errors import InvalidInput
+
 TrueLabel: TypeAlias = Literal["real", "fake"]
 Split: TypeAlias = Literal["train", "val", "test"]
 
 LABELS: tuple[TrueLabel, ...] = ("real", "fake")
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +38,47 @@ class ClipEntry:
     manipulation: str | None
     identities: tuple[str, ...]
     group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is found in a data set's folder, with the split as it is published.
+
+    Attributes:
+        entries: every clip; `train` where nothing is published of it.
+        notes: what a user should know.
+    """
+
+    entries: tuple[ClipEntry, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The clips of a data set that are to be used.
+
+    Attributes:
+        folder: where it is.
+        entries: in the order of their paths.
+        notes: what was left out and why, and what else a user should know.
+    """
+
+    folder: Path
+    entries: tuple[ClipEntry, ...]
+    notes: tuple[str, ...] = ()
+
+    def source(self, entry: ClipEntry) -> str:
+        """A clip's file, relative to the data set's folder, with forward slashes."""
+        return entry.path.relative_to(self.folder).as_posix()
+
+
+def list_files(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES, within: str = "*") -> list[Path]:
+    """The files of a folder with such endings, by name; hidden ones, and none that is not there, are left alone."""
+    found = folder.glob(within)
+    return sorted(file for file in found if file.suffix.lower() in suffixes and file.name[0] != "." and file.is_file())
+
+
+def refuse(what: str, names: list[str], advice: str) -> InvalidInput:
+    """The error over files or records that are not as the data set has them; the first few are named."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return InvalidInput(f"{what}: {', '.join(names[:_NAMED])}{more}; {advice}")

@@ -1,0 +1,95 @@
+"""A folder of clips becomes a data set: its layout is recognised, its splits leak nobody, a subset can be taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.training.datasets import celeb_df, dfdc, faceforensics, plain
+from deepfake_edge.training.datasets.entries import ClipEntry, Dataset, Listing
+from deepfake_edge.training.datasets.splits import SplitMode, assign, take
+
+Kind: TypeAlias = Literal["auto", "faceforensics", "celebdf", "dfdc", "plain"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SPLIT_MODES: tuple[SplitMode, ...] = get_args(SplitMode)
+_RECOGNISERS = {
+    "faceforensics": faceforensics.recognises,
+    "celebdf": celeb_df.recognises,
+    "dfdc": dfdc.recognises,
+    "plain": plain.recognises,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a data set is read.
+
+    Attributes:
+        kind: its layout; `auto` recognises it.
+        split: what becomes of the published split, see `splits.assign`.
+        compression: of FaceForensics++; None where its folder has only one.
+        most: clips, at most, see `splits.take`; None takes all.
+    """
+
+    kind: Kind = "auto"
+    split: SplitMode = "strict"
+    compression: str | None = None
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("kind", KINDS), ("split", SPLIT_MODES)):
+            if getattr(self, name) not in known:
+                raise InvalidInput(f"{name}: wanted one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.most is not None and self.most < 1:
+            raise InvalidInput(f"most: wanted at least 1, got {self.most}")
+
+
+def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
+    """List a data set's clips with their labels and splits. Nothing is decoded.
+
+    Raises:
+        InvalidInput: the folder has no known layout or no clip, or its lists are absent or damaged.
+    """
+    options = options or ReadOptions()
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder}: {'is not a folder' if folder.exists() else 'does not exist'}")
+    found = _listing(folder, options)
+    if not found.entries:
+        raise InvalidInput(f"{folder}: no clip in it")
+    entries: list[ClipEntry] = []
+    notes = list(found.notes)
+    # FaceForensics++ is two data sets in one folder.
+    for name in dict.fromkeys(entry.dataset for entry in found.entries):
+        kept, of_splits = assign([entry for entry in found.entries if entry.dataset == name], options.split)
+        entries += kept
+        notes += [f"{name}: {note}" for note in of_splits]
+    entries.sort(key=lambda entry: entry.path)
+    if options.most is not None and options.most < len(entries):
+        notes.append(f"{options.most} of {len(entries)} clips taken")
+        entries = take(entries, options.most)
+    return Dataset(folder, tuple(entries), tuple(notes))
+
+
+def _listing(folder: Path, options: ReadOptions) -> Listing:
+    kind = options.kind if options.kind != "auto" else _recognised(folder)
+    if options.compression is not None and kind != "faceforensics":
+        raise InvalidInput(f"compression: goes with FaceForensics++ alone; {folder} is read as {kind}")
+    published = options.split != "drawn"
+    if kind == "faceforensics":
+        return faceforensics.listing(folder, options.compression, published)
+    if kind == "celebdf":
+        return celeb_df.listing(folder, published)
+    return dfdc.listing(folder) if kind == "dfdc" else plain.listing(folder)
+
+
+def _recognised(folder: Path) -> str:
+    for kind, recognises in _RECOGNISERS.items():
+        if recognises(folder):
+            return kind
+    raise InvalidInput(
+        f"{folder}: no known layout. Wanted FaceForensics++ (original_sequences/, manipulated_sequences/), Celeb-DF "
+        f"(Celeb-real/, Celeb-synthesis/, YouTube-real/), DFDC (metadata.json), or {plain.LAYOUT}"
+    )
