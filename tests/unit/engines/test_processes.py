@@ -44,8 +44,11 @@ def test_one_that_is_killed_in_the_middle_leaves_nothing_that_is_taken_for_an_en
         process.send_signal(signal.SIGKILL)
     assert {item.name for item in cache.iterdir()} == {"lock"}
     assert EngineStore().list() == []
+    # As if it had been killed a little later, while it wrote.
+    (cache / ".deepfake-edge.half").write_bytes(b"half an engine")
     assert not build_engines(read_bundle(path), None, OPTIONS).up_to_date
     assert len(newest.builds) == 2
+    assert not list(cache.glob(".*"))
 
 
 def test_of_two_at_once_the_second_waits_and_builds_nothing(newest, path, caplog):

@@ -117,6 +117,11 @@ def other_types(path):
     path.with_suffix(".json").write_text(json.dumps({**table, "plan_bytes": "many"}))
 
 
+def another_format(path):
+    table = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**table, "format": 2}))
+
+
 def deep(path):
     path.with_suffix(".json").write_bytes(b"[" * 60_000)
 
@@ -126,7 +131,7 @@ def another_engine(path):
     path.with_suffix(".json").write_bytes(changed.to_bytes())
 
 
-DAMAGES = [cut, flip, no_sidecar, no_plan, half_a_sidecar, other_types, deep, another_engine]
+DAMAGES = [cut, flip, no_sidecar, no_plan, half_a_sidecar, other_types, another_format, deep, another_engine]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
