@@ -46,16 +46,16 @@ struct Nv12Frame {
     }
 };
 
-// Unsigned, because a part of a sum may wrap; the whole never does.
-using Sums = Triple<std::uint32_t>;
+// Fixed-point sums; Filter's weights keep them within 31 bits.
+using Sums = Triple<std::int32_t>;
 
 __device__ void add(const Bytes& pixel, std::int32_t weight, Sums* sums) {
-    for (int c = 0; c < 3; ++c) sums->channel[c] += static_cast<std::uint32_t>(weight * pixel.channel[c]);
+    for (int c = 0; c < 3; ++c) sums->channel[c] += weight * pixel.channel[c];
 }
 
 __device__ Bytes rounded_bytes(const Sums& sums) {
     Bytes bytes;
-    for (int c = 0; c < 3; ++c) bytes.channel[c] = rounded_byte(static_cast<std::int32_t>(sums.channel[c]));
+    for (int c = 0; c < 3; ++c) bytes.channel[c] = rounded_byte(sums.channel[c]);
     return bytes;
 }
 
@@ -111,7 +111,7 @@ struct Column {
 // A row of the frame, filtered for one column of the crop.
 struct Line {
     int row;
-    Triple<std::int32_t> sums;
+    Sums sums;
 };
 
 // Outputs below one another mostly share their rows where a face grows: each row is filtered once.
@@ -163,9 +163,7 @@ __device__ Bytes mean(const Crop<Frame>& crop, int x, int y) {
         const Tap tap = crop.row(y, k);
         const float weight = __int_as_float(tap.weight);
         const Sums line = crop.across(x, tap.at);
-        for (int c = 0; c < 3; ++c) {
-            sum.channel[c] += static_cast<float>(static_cast<std::int32_t>(line.channel[c])) * weight;
-        }
+        for (int c = 0; c < 3; ++c) sum.channel[c] += static_cast<float>(line.channel[c]) * weight;
     }
     Bytes pixel;
     for (int c = 0; c < 3; ++c) {

@@ -48,8 +48,9 @@ FacePlan append_face(const Image& image, const Options& options, const Rect& rec
     face.method = filter.method;
     face.vertical_first = filter.vertical_first;
     face.horizontal = append_axis(filter.horizontal, filter.horizontal.weights, columns, memory);
-    face.vertical = filter.method == Method::kMean ? append_axis(filter.vertical, filter.vertical.means, rows, memory)
-                                                   : append_axis(filter.vertical, filter.vertical.weights, rows, memory);
+    const Axis& vertical = filter.vertical;
+    face.vertical = filter.method == Method::kMean ? append_axis(vertical, vertical.means, rows, memory)
+                                                   : append_axis(vertical, vertical.weights, rows, memory);
     face.mean_factor = filter.mean_factor;
     face.mean_bias = filter.mean_bias;
     return face;
