@@ -59,14 +59,15 @@ _PLUMBING = ("_pybind11_conduit_v1_",)
 
 
 class BindingsUnavailable(Exception):
-    """The bindings cannot be fetched or imported here; the message is the reason."""
+    """The bindings cannot be fetched here; the message is the reason."""
 
 
 def read_version(version: str) -> dict[str, Any]:
     """The manifest of one version, read off its bindings in a child process.
 
     Raises:
-        BindingsUnavailable: PyPI is out of reach, no wheel fits this Python, or the import failed.
+        BindingsUnavailable: PyPI is out of reach, or no wheel fits this Python.
+        CalledProcessError: they were fetched, and cannot be read.
     """
     with tempfile.TemporaryDirectory() as folder:
         install(version, Path(folder))
@@ -75,22 +76,23 @@ def read_version(version: str) -> dict[str, Any]:
 
 
 def install(version: str, folder: Path) -> None:
-    """Put a version's bindings and null libraries into `folder`."""
+    """Put a version's bindings and null libraries into `folder`. Raises BindingsUnavailable."""
     if sys.version_info[:2] != tuple(int(part) for part in _PYTHON.split(".")):
         raise BindingsUnavailable(f"the bindings are read with Python {_PYTHON}; this is {sys.version.split()[0]}")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"]
-    _run([*pip, str(folder), WHEELS[version]], dict(os.environ))
+    _run([*pip, str(folder), WHEELS[version]])
     source = folder / "null.c"
     source.write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in _NULL_FUNCTIONS))
     major = version.partition(".")[0]
     for library in _LIBRARIES:
         soname = f"lib{library}.so.{major}"
-        _run(["gcc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", "-o", str(folder / soname), str(source)], _beside(""))
+        _run(["gcc", "-shared", "-fPIC", f"-Wl,-soname,{soname}", "-o", str(folder / soname), str(source)])
 
 
 def run_beside(folder: str, arguments: list[str]) -> str:
-    """What Python prints when it runs with an installed version's bindings. Raises BindingsUnavailable."""
-    return _run([sys.executable, *arguments], _beside(folder))
+    """What Python prints when it runs with an installed version's bindings. Raises CalledProcessError."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=_beside(folder), stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def _beside(folder: str) -> dict[str, str]:
@@ -98,11 +100,12 @@ def _beside(folder: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "PYTHONPATH": folder, "LD_LIBRARY_PATH": folder}
 
 
-def _run(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BindingsUnavailable(f"{' '.join(command)} failed: {done.stderr.strip()[-600:]}")
-    return done.stdout
+def _run(command: list[str]) -> None:
+    try:
+        subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = str(getattr(error, "stderr", "")).strip()[-600:]
+        raise BindingsUnavailable(f"{' '.join(command)} failed: {said or error}") from error
 
 
 def read_module(module: Any) -> dict[str, Any]:

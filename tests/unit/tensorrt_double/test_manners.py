@@ -16,10 +16,10 @@ from doubles.tensorrt.read_bindings import BindingsUnavailable, install, run_bes
 def test_the_double_does_as_the_real_bindings(tensorrt_double, tmp_path):
     try:
         install(tensorrt_double.version, tmp_path)
-        (tmp_path / "numpy").symlink_to(Path(np.__file__).parent)
-        (tmp_path / "numpy.libs").symlink_to(Path(np.__file__).parents[1] / "numpy.libs")
-        printed = run_beside(str(tmp_path), [manners.__file__])
     except BindingsUnavailable as error:
         pytest.skip(f"the bindings of TensorRT {tensorrt_double.version} cannot be had here: {error}")
+    (tmp_path / "numpy").symlink_to(Path(np.__file__).parent)
+    (tmp_path / "numpy.libs").symlink_to(Path(np.__file__).parents[1] / "numpy.libs")
+    printed = run_beside(str(tmp_path), [manners.__file__])
     assert manners.tried(tensorrt_double.module) == json.loads(printed.splitlines()[-1])
     tensorrt_double.errors.clear()
