@@ -29,12 +29,13 @@ AxisPlan append_axis(const Axis& axis, const std::vector<Weight>& weights, const
     static_assert(sizeof(Weight) == sizeof(Tap::weight), "a weight is 32 bits");
     const std::size_t taps = static_cast<std::size_t>(axis.taps);
     const AxisPlan plan{axis.taps, static_cast<std::int32_t>(memory->size())};
-    memory->reserve(memory->size() + weights.size());
+    memory->resize(memory->size() + weights.size());
+    Tap* tap = memory->data() + plan.table;
     for (std::size_t k = 0; k < taps; ++k) {
         for (std::size_t i = 0; i < axis.first.size(); ++i) {
             std::int32_t weight = 0;
             std::memcpy(&weight, &weights[i * taps + k], sizeof weight);
-            memory->push_back(tap_at(axis.first[i] + static_cast<int>(k), extent, weight));
+            *tap++ = tap_at(axis.first[i] + static_cast<int>(k), extent, weight);
         }
     }
     return plan;
