@@ -21,17 +21,18 @@ SPARED = (
     "cuMemFree", "cuStreamDestroy", "cuGraphDestroy", "cuGraphExecDestroy", "cuCtxPopCurrent", "cuStreamEndCapture",
     "cuCtxGet", "cuDeviceGet", "cuDeviceTotalMem", "cuGetError",
 )  # fmt: skip
+# Points of the double of TensorRT, how they fail, and what the error then names.
 POINTS = {
-    "runtime": {},
-    "deserialize": {},
-    "create_execution_context": {},
-    "set_input_shape": {},
-    "infer_shapes": {},
-    "infer_shapes raises": {"raises": True},
-    "set_tensor_address": {},
-    "execute_async_v3": {},
-    "out_of_memory:deserialize": {},
-    "out_of_memory:create_execution_context": {},
+    "runtime": ({}, "Runtime failed"),
+    "deserialize": ({}, "the engine cannot be loaded"),
+    "create_execution_context": ({}, "create_execution_context gave none"),
+    "set_input_shape": ({}, "set_input_shape refused"),
+    "infer_shapes": ({}, "infer_shapes wanted more"),
+    "infer_shapes raises": ({"raises": True}, "infer_shapes failed"),
+    "set_tensor_address": ({}, "set_tensor_address refused"),
+    "execute_async_v3": ({}, "execute_async_v3 failed"),
+    "out_of_memory:deserialize": ({}, "the engine cannot be loaded"),
+    "out_of_memory:create_execution_context": ({}, "create_execution_context gave none"),
 }
 
 
@@ -108,8 +109,9 @@ def test_every_function_of_the_driver_fails_once(engines, expected):
 @pytest.mark.parametrize("point", POINTS)
 def test_every_call_of_tensorrt_fails_once(engines, expected, point):
     plan, after, failed = engines.plan(), 0, 0
+    how, named = POINTS[point]
     while True:
-        engines.tensorrt.fail(point.partition(" ")[0], after=after, **POINTS[point])
+        engines.tensorrt.fail(point.partition(" ")[0], after=after, **how)
         use(engines, plan, expected, errors := [])
         fault = engines.tensorrt._library._faults[point.partition(" ")[0]][-1]
         if fault.times == 1:
@@ -118,7 +120,7 @@ def test_every_call_of_tensorrt_fails_once(engines, expected, point):
         for error in errors:
             assert isinstance(error, EngineMismatch if point == "deserialize" else InferenceError), repr(error)
             assert isinstance(error, OutOfDeviceMemory) == ("out_of_memory" in point), repr(error)
-            assert str(error).startswith("tiny: TensorRT: ")
+            assert str(error).startswith(f"tiny: TensorRT: {named}")
         failed += len(errors)
         after += 1
     assert not errors

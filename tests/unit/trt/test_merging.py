@@ -11,7 +11,7 @@ import pytest
 from deepfake_edge.engines.merging import Merger
 from deepfake_edge.errors import DeviceLost, InferenceError, OutOfDeviceMemory
 
-WAIT_S = 10
+WAIT_S = 5
 
 
 class Lane:
@@ -117,6 +117,27 @@ def test_a_second_lane_is_made_when_it_is_needed_and_no_third():
         assert calls[0].result(WAIT_S) == [1]
     work.close()
     assert (first.closed, made[0].closed) == (1, 1)
+
+
+def test_whoever_is_next_is_told_of_another_free_lane():
+    lanes = [GatedLane(), GatedLane(), GatedLane()]
+    work = merger(lanes[0], rows=1)
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(call, work, 0)]
+        assert lanes[0].entered.acquire(timeout=WAIT_S)
+        for number in (1, 2):
+            calls.append(pool.submit(call, work, number))
+            queued(work, number)
+        # As if both were given back before the first of those who wait has woken up.
+        with work._changed:
+            work._free.extend(lanes[1:])
+            work._changed.notify()
+        told = all(lane.entered.acquire(timeout=WAIT_S) for lane in lanes[1:])
+        for lane in lanes:
+            lane.gate.set()
+        assert [each.result(WAIT_S) for each in calls] == [[1], [2], [3]]
+    assert told
+    work.close()
 
 
 def test_without_memory_for_a_second_lane_it_goes_on_with_one(caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -195,6 +196,31 @@ def test_rows_that_are_made_on_the_device(engines, expected):
     for count in (0, MOST + 1):
         with pytest.raises(InvalidInput, match=f"tiny: wanted one input and 1 to {MOST} rows, got 1 and {count}"):
             network.run_on_device(count, fill)
+
+
+def test_rows_that_are_made_on_the_device_are_computed_alone(engines, expected):
+    network = engines.network(lanes=1)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def fill(address, stream):
+        engines.device.copy_to_device(address, rows(1), stream)
+        inside.set()
+        assert go_on.wait(WAIT_S)
+
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(network.run_on_device, 1, fill)]
+        assert inside.wait(WAIT_S)
+        for work in (
+            partial(network.run, {"crops": rows(1)}),
+            partial(network.run_on_device, 1, fill),
+            partial(network.run, {"crops": rows(1)}),
+        ):
+            calls.append(pool.submit(work))
+            while len(network._merger._waiting) < len(calls) - 1:
+                threading.Event().wait(0.005)
+        go_on.set()
+        for call in calls:
+            assert_same(call.result(WAIT_S), expected(rows(1)))
 
 
 def test_what_fill_raises_comes_through_and_the_lane_goes_on(engines, expected):
