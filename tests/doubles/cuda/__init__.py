@@ -22,14 +22,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import itertools
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from doubles.compiled import compiled
 
 __all__ = ["LIVE", "CudaDouble", "CudaDoubleError", "RealDriverLoadedError", "load_cuda_double"]
 
@@ -46,7 +43,7 @@ LIVE = (
     "contexts",
 )
 _FOLDER = Path(__file__).parent
-_FLAGS = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fPIC", "-shared", "-pthread")
+_FLAGS = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-pthread")
 _Run = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int64)
 
 
@@ -72,28 +69,9 @@ def load_cuda_double() -> CudaDouble:
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     if "/libcuda.so" in maps:
         raise RealDriverLoadedError("this process has already loaded NVIDIA's libcuda.so.1")
-    return CudaDouble(ctypes.CDLL(str(_compiled()), mode=ctypes.RTLD_GLOBAL))
-
-
-def _compiled() -> Path:
-    """The library, compiled once for each state of its sources, however many processes ask at once."""
-    sources = sorted(_FOLDER.glob("*.cpp"))
-    digest = hashlib.sha256(" ".join(_FLAGS).encode())
-    for path in (*sources, *sorted(_FOLDER.glob("*.h*"))):
-        digest.update(path.read_bytes())
-    folder = Path(tempfile.gettempdir()) / f"cuda-double-{os.getuid()}-{digest.hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to someone else")
-    library = folder / "libcuda.so.1"
-    if not library.exists():
-        compiler = shutil.which("g++")
-        assert compiler, "the tests' CUDA double needs g++. On Debian or Ubuntu: apt-get install g++"
-        fresh = folder / f"{os.getpid()}.so"
-        command = [compiler, *_FLAGS, "-Wl,-soname,libcuda.so.1", "-o", str(fresh), *map(str, sources), "-ldl"]
-        subprocess.run(command, check=True)
-        fresh.replace(library)
-    return library
+    flags = (*_FLAGS, "-Wl,-soname,libcuda.so.1")
+    library = compiled("libcuda.so.1", sorted(_FOLDER.glob("*.cpp")), sorted(_FOLDER.glob("*.h*")), flags)
+    return CudaDouble(ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL))
 
 
 class CudaDouble:
