@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from deepfake_edge.cuda.context import kind_of_failure
 from deepfake_edge.errors import BundleError, DeviceLost, InferenceError, MissingDependency, OutOfDeviceMemory
 from deepfake_edge.optional import require
 from deepfake_edge.ort_session import BoundSession, gist, session_options
@@ -34,9 +35,6 @@ _PROBE = bytes.fromhex(
 _FULL = re.compile(r"out of memory|ALLOC(ATION)?_FAILED|Failed to allocate memory|Available memory of", re.IGNORECASE)
 _CODE = re.compile(r"CUDA failure (\d+)")
 _FAILURE = re.compile(r"CU\w+ failure \d+: [^;\n]*[^;\n ]")
-# cudaErrorIllegalAddress and its like: after one, every later call of the process fails, too.
-# https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html
-_STICKY = frozenset({214, 220, 226, 700, 702, 709, 710, *range(714, 720), 721, 810, 911})
 
 
 class OnnxRuntimeCudaNetwork:
@@ -162,7 +160,7 @@ def _session(ort: ModuleType, graph: bytes, options: Any, device: int) -> Any:
 
 def _typed(error: Exception, otherwise: type[Exception], what: str) -> Exception:
     code = _CODE.search(str(error))
-    if code and int(code[1]) in _STICKY:
+    if code and kind_of_failure(int(code[1])) is DeviceLost:
         return DeviceLost(f"{what}: {_failure(error)}; nothing on this GPU works in this process any more: restart it")
     if _FULL.search(str(error)):
         return OutOfDeviceMemory(f"{what}: the GPU has too little memory left: {_failure(error)}")
