@@ -45,7 +45,8 @@ def capture(context: Context, stream: Stream, work: Callable[[], None]) -> Graph
     except DeviceLost:
         raise
     except InferenceError as error:
-        _log.info("no CUDA graph: %s", error)
+        # A handler that keeps its records would keep the frames of an error, and what they hold on the device.
+        _log.info("no CUDA graph: %s", str(error))
         return None
 
 
@@ -67,7 +68,7 @@ def _abandon(context: Context, stream: Stream) -> None:
     try:
         context.call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
     except InferenceError as error:
-        _log.debug("the recording ends: %s", error)
+        _log.debug("the recording ends: %s", str(error))
     else:
         context.call("cuGraphDestroy", graph)
 
