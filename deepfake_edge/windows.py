@@ -33,6 +33,11 @@ class Window:
     end_s: float
 
 
+def slot_of(time_s: float, sample_fps: float) -> int:
+    """The slot that a frame of this time falls into."""
+    return math.floor(time_s * sample_fps + _JITTER_SLOTS)
+
+
 class WindowRing:
     """The newest features of one track; memory is bounded by the window's length."""
 
@@ -113,7 +118,7 @@ class WindowRing:
     def _slot(self, time_s: float) -> int:
         if self._clip.sample_fps is None:
             return 0 if self._newest_slot is None else self._newest_slot + 1
-        return math.floor(time_s * self._clip.sample_fps + _JITTER_SLOTS)
+        return slot_of(time_s, self._clip.sample_fps)
 
     def _write(self, features: Floats, time_s: float, seen: bool) -> None:
         row = self._filled % self._clip.frames

@@ -39,6 +39,11 @@ class ClipEntry:
     identities: tuple[str, ...]
     group: str
 
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who must not be in two splits: the identities, else the group."""
+        return self.identities or (self.group,)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -61,11 +66,13 @@ class Dataset:
         folder: where it is.
         entries: in the order of their paths.
         notes: what was left out and why, and what else a user should know.
+        crossing: somebody may be in two splits, as the published ones are.
     """
 
     folder: Path
     entries: tuple[ClipEntry, ...]
     notes: tuple[str, ...] = ()
+    crossing: bool = False
 
     def source(self, entry: ClipEntry) -> str:
         """A clip's file, relative to the data set's folder, with forward slashes."""

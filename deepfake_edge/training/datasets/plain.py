@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deepfake_edge.containers import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from deepfake_edge.errors import InvalidInput
-from deepfake_edge.training.datasets.entries import LABELS, SPLITS, ClipEntry, Listing, list_files
+from deepfake_edge.training.datasets.entries import LABELS, SPLITS, ClipEntry, Listing, Split, list_files
 
 LAYOUT = "real/ and fake/, optionally below train/, val/ and test/"
 
@@ -33,7 +33,7 @@ def listing(folder: Path) -> Listing:
         raise InvalidInput(f"{folder}: has real/ or fake/ beside split folders; wanted {LAYOUT}")
     entries = []
     for place in places:
-        split = next((name for name in SPLITS if place != folder and name == place.name), "train")
+        split: Split = next((name for name in SPLITS if place == folder / name), "train")
         for label in LABELS:
             for path in list_files(place / label, VIDEO_SUFFIXES | IMAGE_SUFFIXES, "**/*"):
                 below = path.relative_to(place / label).parts

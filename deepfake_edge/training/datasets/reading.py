@@ -70,7 +70,7 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
     if options.most is not None and options.most < len(entries):
         notes.append(f"{options.most} of {len(entries)} clips taken")
         entries = take(entries, options.most)
-    return Dataset(folder, tuple(entries), tuple(notes))
+    return Dataset(folder, tuple(entries), tuple(notes), crossing=options.split == "published")
 
 
 def _listing(folder: Path, options: ReadOptions) -> Listing:

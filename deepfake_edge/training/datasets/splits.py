@@ -36,13 +36,12 @@ def assign(entries: Sequence[ClipEntry], mode: SplitMode) -> tuple[list[ClipEntr
     owners: dict[str, Split] = {}
     # The last one wins: test, then val.
     for split in fixed:
-        owners |= {name: split for entry in entries if entry.split == split for name in _people(entry)}
+        owners |= {name: split for entry in entries if entry.split == split for name in entry.people}
     kept: list[ClipEntry] = []
     crossing: Counter[tuple[Split, str]] = Counter()
     for entry in entries:
-        people = _people(entry)
-        split = entry.split if entry.split in fixed else draw(people[0], open_splits)
-        crosses = any(owners.get(name, draw(name, open_splits)) != split for name in people)
+        split = entry.split if entry.split in fixed else draw(entry.people[0], open_splits)
+        crosses = any(owners.get(name, draw(name, open_splits)) != split for name in entry.people)
         crossing[split, kind_of(entry)] += crosses
         if not crosses or mode == "published":
             kept.append(replace(entry, split=split))
@@ -96,10 +95,6 @@ def counted(counts: Iterable[tuple[tuple[str, str], int]]) -> str:
         if kinds:
             parts.append(f"{split}: {', '.join(kinds)}")
     return "; ".join(parts)
-
-
-def _people(entry: ClipEntry) -> tuple[str, ...]:
-    return entry.identities or (entry.group,)
 
 
 def _notes(kept: Sequence[ClipEntry], crossing: Counter[tuple[Split, str]], mode: SplitMode) -> list[str]:

@@ -95,6 +95,11 @@ class PreparedClip:
     seen: tuple[bool, ...]
     landmarks: tuple[Landmarks | None, ...]
 
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who must not be in two splits: the identities, else the group."""
+        return self.identities or (self.group,)
+
     def pictures(self, places: Iterable[int] | None = None) -> list[Pixels]:
         """Read face pictures, uint8 (H, W, 3), BGR; sizes differ.
 
@@ -109,15 +114,22 @@ class PreparedClip:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A clip that was looked at and has no face pictures: its id, what is known of it, and the reason."""
+    """A clip that was looked at and has no face pictures: what is known of it, and the reason."""
 
     id: str
     label: TrueLabel
     split: Split
     dataset: str
     manipulation: str | None
+    identities: tuple[str, ...]
+    group: str
     source: str
     reason: str
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """As of a `PreparedClip`."""
+        return self.identities or (self.group,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +219,6 @@ def _clip(place: Path, found: Mapping[str, Any]) -> PreparedClip:
     pictures = found["pictures"]
     return PreparedClip(
         **_known(place, found),
-        identities=tuple(str(name) for name in found["identities"]),
-        group=str(found["group"]),
         folder=place,
         times_s=tuple(float(picture["time_s"]) for picture in pictures),
         boxes=tuple(_box(picture["box"]) for picture in pictures),
@@ -223,7 +233,8 @@ def _left_out(place: Path, found: Mapping[str, Any]) -> LeftOut:
 
 def _known(place: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {"id": place.name}
-    known |= {name: found[name] for name in ("label", "split", "dataset", "manipulation", "source")}
+    known |= {name: found[name] for name in ("label", "split", "dataset", "manipulation", "group", "source")}
+    known["identities"] = tuple(str(name) for name in found["identities"])
     if known["label"] not in LABELS or known["split"] not in SPLITS:
         raise ValueError(f"label {known['label']!r}, split {known['split']!r}")
     return known

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ _UNFINISHED = ".unfinished-"
 
 
 def start(folder: Path, settings: Settings) -> None:
-    """Make a prepared folder, or take one up again; what a killed run left half-written is removed.
+    """Make a prepared folder, or check that one was made with these settings.
 
     Raises:
         InvalidInput: it was prepared with other settings, or holds something else.
@@ -42,10 +44,31 @@ def start(folder: Path, settings: Settings) -> None:
     """
     if (folder / INDEX).exists():
         _check_same(folder, read_settings(folder), settings)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
         raise InvalidInput(f"{folder}: is not empty and was not made by prepare; name a new folder")
-    (folder / CLIPS).mkdir(parents=True, exist_ok=True)
-    write_atomically(_json({"format": FORMAT, "settings": asdict(settings)}), folder / INDEX)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(_json({"format": FORMAT, "settings": asdict(settings)}), folder / INDEX)
+    (folder / CLIPS).mkdir(exist_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from preparing the same folder.
+
+    Raises:
+        InvalidInput: one does.
+    """
+    with (folder / INDEX).open("rb") as index:
+        try:
+            fcntl.flock(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidInput(f"{folder}: another process prepares it now; wait for it, or end it") from None
+        yield
+
+
+def clear(folder: Path) -> None:
+    """Remove what a killed run left half-written. Raises OSError."""
     for left_over in (folder / CLIPS).glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left_over)
 

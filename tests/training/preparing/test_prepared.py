@@ -30,7 +30,7 @@ def test_what_is_written_is_read_again(prepared):
 
 
 def test_a_clip_that_is_left_out_keeps_its_reason(prepared):
-    gone = LeftOut("made-real-9", "real", "test", "made", None, "real/\udcff9.mp4", "no face in it")
+    gone = LeftOut("made-real-9", "real", "test", "made", None, (), "9", "real/\udcff9.mp4", "no face in it")
     write_clip(prepared.folder / "clips" / gone.id, gone)
     assert read_prepared(prepared.folder).left_out == (gone,)
 

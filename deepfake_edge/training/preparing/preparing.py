@@ -1,0 +1,71 @@
+"""A data set becomes a prepared folder: in parallel, taken up where it stopped, the same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.training.datasets.entries import Dataset
+from deepfake_edge.training.preparing.one_clip import Task, task_of
+from deepfake_edge.training.preparing.prepared import LeftOut, Prepared, PreparedClip, Settings, read_prepared
+from deepfake_edge.training.preparing.processes import prepare_all
+from deepfake_edge.training.preparing.store import clear, locked, start
+
+
+def prepare(
+    dataset: Dataset,
+    folder: Path,
+    settings: Settings,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Take face pictures of a data set's clips.
+
+    A clip that a run before this one prepared, or left out, is not looked at again. Clips of other data sets may be
+    in the folder.
+
+    Args:
+        dataset: what to prepare.
+        folder: a new one, or one that was prepared with the same settings.
+        settings: how pictures are taken.
+        jobs: processes that share the work; the result does not depend on it.
+        progress: told how many of how many clips are through.
+    Returns:
+        all that is in the folder.
+    Raises:
+        InvalidInput: the folder is something else, was prepared with other settings, or has somebody of this data set
+            in another split; or another process prepares it now.
+        MissingDependency: the face finder is not installed.
+        InferenceError: it failed, or a process ended.
+        OSError: the folder cannot be written.
+    """
+    if jobs < 1:
+        raise InvalidInput(f"jobs: wanted at least 1, got {jobs}")
+    start(folder, settings)
+    with locked(folder):
+        clear(folder)
+        tasks = [task_of(entry, dataset.source(entry), folder) for entry in dataset.entries]
+        _check_splits(tasks, read_prepared(folder), dataset.crossing)
+        missing = [task for task in tasks if not task.place.exists()]
+        for done, _ in enumerate(prepare_all(missing, settings, jobs), len(tasks) - len(missing) + 1):
+            if progress is not None:
+                progress(done, len(tasks))
+        return read_prepared(folder)
+
+
+def _check_splits(tasks: Sequence[Task], before: Prepared, crossing: bool) -> None:
+    """Nobody is in one split by this run and in another by one before."""
+    entries = {task.place.name: task.entry for task in tasks}
+    splits = {(entry.dataset, name): entry.split for entry in entries.values() for name in entry.people}
+    known: list[PreparedClip | LeftOut] = [*before.clips, *before.left_out]
+    for clip in known:
+        entry = entries.get(clip.id)
+        moved = entry is not None and entry.split != clip.split
+        if not moved and not crossing:
+            moved = any(splits.get((clip.dataset, name), clip.split) != clip.split for name in clip.people)
+        if moved:
+            raise InvalidInput(
+                f"{before.folder}: has {clip.source} in {clip.split}, and now somebody in it would be in another "
+                "split; read the data set as before, or prepare into a new folder"
+            )

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake_edge.choices import open_source
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.optional import require
+from deepfake_edge.preprocess import crop_batch
+from deepfake_edge.spec import CropSpec
+from deepfake_edge.training.datasets.reading import ReadOptions, read_dataset
+from deepfake_edge.training.face_crops import photograph
+from deepfake_edge.training.footage import face_in
+from deepfake_edge.training.preparing.prepared import Settings
+from deepfake_edge.training.preparing.preparing import prepare
+from deepfake_edge.training.variations import variations
+from training.datasets import trees
+
+cv2 = require("cv2")
+SETTINGS = Settings(frames=4, finder="haar", most_px=4096)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> bytes:
+    """A clip of 10 frames, 192x192, 10 a second, of one face; a lossless codec, so that it can be compared."""
+    from deepfake_edge.faces.haar import Haar
+    from deepfake_edge.pictures import read_picture
+
+    pytest.importorskip("matplotlib")
+    picture = read_picture(photograph()).pixels
+    box = face_in(picture, Haar())
+    path = tmp_path_factory.mktemp("tiny") / "tiny.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), 10.0, (192, 192))
+    left, top = int(box[0]) - 30, int(box[1]) - 30
+    side = int(max(box[2] - box[0], box[3] - box[1])) + 60
+    for varied, _ in list(variations(picture, box, 200))[:10]:
+        view = np.ascontiguousarray(varied[max(top, 0) : top + side, max(left, 0) : left + side])
+        writer.write(cv2.resize(view, (192, 192), interpolation=cv2.INTER_AREA))
+    writer.release()
+    return path.read_bytes()
+
+
+def read(folder, **options):
+    return read_dataset(folder, ReadOptions(**options))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture
+def plain(tmp_path, tiny) -> Path:
+    return trees.fill(tmp_path / "clips", [f"train/{label}/{n}.avi" for label in ("real", "fake") for n in "12"], tiny)
+
+
+def test_a_clip_becomes_face_pictures(plain, tmp_path):
+    calls = []
+    prepared = prepare(read(plain), tmp_path / "out", SETTINGS, progress=lambda *call: calls.append(call))
+    assert calls == [(n, 4) for n in (1, 2, 3, 4)]
+    assert {clip.source for clip in prepared.clips} == {
+        f"train/{name}.avi" for name in ("real/1", "real/2", "fake/1", "fake/2")
+    }
+    clip = next(clip for clip in prepared.clips if clip.source == "train/real/1.avi")
+    assert (clip.label, clip.dataset, clip.identities, len(clip.times_s)) == ("real", "clips", (), 4)
+    assert clip.times_s == pytest.approx((0.0, 0.3, 0.6, 0.9), abs=1e-3)
+    with open_source(plain / clip.source, 10.0) as source:
+        frames = [frame.pixels for frame in source.frames()]
+    # The pictures are the decoder's own pixels: a crop is found in the frame it came from.
+    spec = CropSpec(32, mean=(0.0,) * 3, scale=(1.0,) * 3)
+    for place, picture, box in zip((0, 3, 6, 9), clip.pictures(), clip.boxes, strict=True):
+        height, width = picture.shape[:2]
+        match = cv2.matchTemplate(frames[place], picture, cv2.TM_SQDIFF)
+        _, _, (x, y), _ = cv2.minMaxLoc(match)
+        assert np.array_equal(frames[place][y : y + height, x : x + width], picture)
+        there = np.array([[box[0] + x, box[1] + y, box[2] + x, box[3] + y]], np.float32)
+        here = np.array([box], np.float32)
+        assert np.array_equal(crop_batch(picture, here, spec), crop_batch(frames[place], there, spec))
+
+
+def test_a_second_run_does_nothing_and_a_gap_is_filled_with_the_same_bytes(plain, tmp_path):
+    out = tmp_path / "out"
+    prepared = prepare(read(plain), out, SETTINGS)
+    before = digests(out)
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    prepare(read(plain), out, SETTINGS)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == stamps
+    for path in prepared.clips[2].folder.iterdir():
+        path.unlink()
+    prepared.clips[2].folder.rmdir()
+    (out / "clips" / ".unfinished-abc").mkdir()
+    prepare(read(plain), out, SETTINGS)
+    assert digests(out) == before
+    assert not (out / "clips" / ".unfinished-abc").exists()
+
+
+def test_several_processes_give_the_same_bytes(plain, tmp_path):
+    prepare(read(plain), tmp_path / "one", SETTINGS)
+    prepare(read(plain), tmp_path / "two", SETTINGS, jobs=2)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from deepfake_edge.training.datasets.reading import read_dataset
+from deepfake_edge.training.preparing.preparing import prepare
+from deepfake_edge.training.preparing.prepared import Settings
+if __name__ == "__main__":
+    prepare(read_dataset(Path(sys.argv[1])), Path(sys.argv[2]), Settings(frames=4, finder="haar", most_px=4096), jobs=2)
+"""
+
+
+def test_a_killed_run_is_taken_up(tmp_path, tiny):
+    clips = trees.fill(tmp_path / "clips", [f"train/real/{n}.avi" for n in range(9)], tiny)
+    script, out = tmp_path / "run.py", tmp_path / "out"
+    script.write_text(_RUN)
+    process = subprocess.Popen([sys.executable, str(script), str(clips), str(out)])
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("clips/*/clip.json"))) < 2 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = [path for path in out.glob("clips/*") if path.name[0] != "."]
+    assert 2 <= len(done) < 9, "it was killed too late to show anything"
+    assert all((path / "clip.json").is_file() for path in done)
+    while any(_alive(child) for child in children):
+        assert time.monotonic() < deadline, "a process outlived the one that was killed"
+        time.sleep(0.05)
+    assert len(prepare(read(clips), out, SETTINGS).clips) == 9
+    prepare(read(clips), tmp_path / "at-once", SETTINGS)
+    assert digests(out) == digests(tmp_path / "at-once")
+
+
+def _alive(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_clips_without_a_face_and_damaged_ones_are_left_out_with_their_reason(plain, tmp_path):
+    path = plain / "train/real/dark.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), 10.0, (64, 64))
+    for _ in range(3):
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    writer.release()
+    trees.fill(plain, ["train/fake/broken.mp4"], b"no video")
+    for _ in range(2):
+        prepared = prepare(read(plain), tmp_path / "out", SETTINGS)
+        reasons = {clip.source: clip.reason for clip in prepared.left_out}
+        assert reasons.pop("train/real/dark.avi") == "no face was found"
+        assert reasons.pop("train/fake/broken.mp4").startswith("cannot be read: ")
+        assert reasons == {}
+        assert len(prepared.clips) == 4
+
+
+def test_somebody_cannot_move_to_another_split(plain, tmp_path):
+    prepare(read(plain), tmp_path / "out", SETTINGS)
+    found = read(plain)
+    other = {"train": "val", "val": "test", "test": "train"}
+    moved = replace(found, entries=tuple(replace(entry, split=other[entry.split]) for entry in found.entries))
+    with pytest.raises(InvalidInput, match="would be in another split"):
+        prepare(moved, tmp_path / "out", SETTINGS)
+
+
+def test_only_the_first_seconds_are_looked_at(plain, tmp_path):
+    prepared = prepare(read(plain, most=1), tmp_path / "out", Settings(4, seconds=0.45, finder="haar"))
+    assert prepared.clips[0].times_s == pytest.approx((0.0, 0.1, 0.3, 0.4), abs=1e-3)
+
+
+def test_a_folder_in_use_is_refused(plain, tmp_path):
+    def again(*_):
+        with pytest.raises(InvalidInput, match="another process prepares it now"):
+            prepare(read(plain), tmp_path / "out", SETTINGS)
+
+    prepare(read(plain), tmp_path / "out", SETTINGS, progress=again)
+
+
+@pytest.mark.parametrize("make", [trees.faceforensics, trees.celeb_df, trees.dfdc])
+def test_real_layouts(make, tmp_path, tiny):
+    found = read(make(tmp_path / "data", tiny), most=3)
+    prepared = prepare(found, tmp_path / "out", Settings(2, finder="haar"))
+    assert len(prepared.clips) == len(found.entries)
+    assert {(clip.source, clip.split, clip.label, clip.identities, clip.group) for clip in prepared.clips} == {
+        (found.source(entry), entry.split, entry.label, entry.identities, entry.group) for entry in found.entries
+    }
