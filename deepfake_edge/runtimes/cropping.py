@@ -132,6 +132,6 @@ def _prove(cropper: FaceCropper, device: Device, crop: CropSpec) -> None:
     steps = np.abs(found - wanted).max(axis=(0, 2, 3)) / np.abs(np.array(crop.scale, np.float32))
     if not (steps <= _MOST_STEPS).all():
         raise InferenceError(
-            f"the CUDA kernel cuts other crops on {device.facts.name} than the CPU does, off by up to {steps.max():.3g} "
+            f"the CUDA kernel cuts other crops on {device.facts.name} than the CPU does, up to {steps.max():.3g} "
             "of 256 values; take crops from the cpu, and please report this"
         )
