@@ -76,7 +76,7 @@ def _read_list(path: Path) -> dict[str, TrueLabel]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise InvalidInput(
-            f"{path}: is not there; it comes with the data set. To have people drawn instead: --split drawn"
+            f"{path}: is not there; it comes with the data set. To have people drawn instead: --splits drawn"
         ) from None
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error})") from None

@@ -97,7 +97,7 @@ def _read_list(folder: Path, split: Split) -> list[str]:
     if not places:
         raise InvalidInput(
             f"{folder}: {split}.json, the published split, is not in it; get it from {_LISTS_AT}, "
-            "or have people drawn: --split drawn"
+            "or have people drawn: --splits drawn"
         )
     path = places[0] / f"{split}.json"
     try:

@@ -29,18 +29,18 @@ class ReadOptions:
 
     Attributes:
         kind: its layout; `auto` recognises it.
-        split: what becomes of the published split, see `splits.assign`.
+        splits: what becomes of the published split, see `splits.assign`.
         compression: of FaceForensics++; None where its folder has only one.
         most: clips, at most, see `splits.take`; None takes all.
     """
 
     kind: Kind = "auto"
-    split: SplitMode = "strict"
+    splits: SplitMode = "strict"
     compression: str | None = None
     most: int | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("kind", KINDS), ("split", SPLIT_MODES)):
+        for name, known in (("kind", KINDS), ("splits", SPLIT_MODES)):
             if getattr(self, name) not in known:
                 raise InvalidInput(f"{name}: wanted one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.most is not None and self.most < 1:
@@ -63,21 +63,21 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
     notes = list(found.notes)
     # FaceForensics++ is two data sets in one folder.
     for name in dict.fromkeys(entry.dataset for entry in found.entries):
-        kept, of_splits = assign([entry for entry in found.entries if entry.dataset == name], options.split)
+        kept, of_splits = assign([entry for entry in found.entries if entry.dataset == name], options.splits)
         entries += kept
         notes += [f"{name}: {note}" for note in of_splits]
     entries.sort(key=lambda entry: entry.path)
     if options.most is not None and options.most < len(entries):
         notes.append(f"{options.most} of {len(entries)} clips taken")
         entries = take(entries, options.most)
-    return Dataset(folder, tuple(entries), tuple(notes), crossing=options.split == "published")
+    return Dataset(folder, tuple(entries), tuple(notes), crossing=options.splits == "published")
 
 
 def _listing(folder: Path, options: ReadOptions) -> Listing:
     kind = options.kind if options.kind != "auto" else _recognised(folder)
     if options.compression is not None and kind != "faceforensics":
         raise InvalidInput(f"compression: goes with FaceForensics++ alone; {folder} is read as {kind}")
-    published = options.split != "drawn"
+    published = options.splits != "drawn"
     if kind == "faceforensics":
         return faceforensics.listing(folder, options.compression, published)
     if kind == "celebdf":

@@ -71,9 +71,9 @@ def test_a_damaged_list_is_named(tmp_path, content):
 
 def test_an_absent_list_is_named_and_can_be_done_without(tmp_path):
     (trees.faceforensics(tmp_path) / "val.json").unlink()
-    with pytest.raises(InvalidInput, match=r"val\.json, the published split, is not in it.*--split drawn"):
+    with pytest.raises(InvalidInput, match=r"val\.json, the published split, is not in it.*--splits drawn"):
         read(tmp_path)
-    assert no_one_is_in_two(read(tmp_path, split="drawn"))
+    assert no_one_is_in_two(read(tmp_path, splits="drawn"))
 
 
 def test_names_that_a_data_set_does_not_give_are_refused(tmp_path):
@@ -105,21 +105,21 @@ def test_celeb_df_leaves_out_whom_the_test_set_shows(tmp_path):
 
 
 def test_the_published_split_of_celeb_df_can_be_kept(tmp_path):
-    found = read(trees.celeb_df(tmp_path), split="published")
+    found = read(trees.celeb_df(tmp_path), splits="published")
     assert len(found.entries) == 11
     assert Counter(splits(found).values())["test"] == 3
     assert any("published split kept" in note and "1 Celeb-synthesis" in note for note in found.notes)
 
 
 def test_people_can_be_drawn(tmp_path):
-    found = read(trees.celeb_df(tmp_path, people=40), split="drawn")
+    found = read(trees.celeb_df(tmp_path, people=40), splits="drawn")
     assert no_one_is_in_two(found)
     counts = Counter(entry.split for entry in found.entries)
     assert counts["train"] > 50
     assert counts["test"] > 2
     assert counts["val"] > 2
     (tmp_path / "List_of_testing_videos.txt").unlink()
-    assert read(tmp_path, split="drawn") == found
+    assert read(tmp_path, splits="drawn") == found
     with pytest.raises(InvalidInput, match=r"List_of_testing_videos\.txt: is not there"):
         read(tmp_path)
 
