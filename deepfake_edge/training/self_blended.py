@@ -31,6 +31,7 @@ class Tone:
     Attributes:
         shift_bgr: added to the pixels of each channel.
         contrast: multiplies the distance from mid grey.
+        gamma: power of the share of white that a pixel then has.
         hue: added, in OpenCV's half degrees.
         saturation: multiplies it.
         shrink: the picture is shrunk by this and blown up again; 1 leaves it.
@@ -40,6 +41,7 @@ class Tone:
 
     shift_bgr: tuple[float, float, float] = (0.0, 0.0, 0.0)
     contrast: float = 1.0
+    gamma: float = 1.0
     hue: float = 0.0
     saturation: float = 1.0
     shrink: float = 1.0
@@ -150,13 +152,9 @@ def self_blend(
 def apply_tone(picture: Pixels, tone: Tone) -> Pixels:
     """Change a picture, uint8 (H, W, 3) BGR, by a tone."""
     height, width = picture.shape[:2]
-    lit = (picture.astype(np.float32) - 127.5) * tone.contrast + 127.5 + np.asarray(tone.shift_bgr, np.float32)
-    values = np.clip(lit, 0, 255).astype(np.uint8)
+    values = cv2.LUT(picture, _lighting(tone))
     if tone.hue or tone.saturation != 1:
-        hsv = cv2.cvtColor(values, cv2.COLOR_BGR2HSV)
-        hsv[..., 0] = (hsv[..., 0].astype(np.int16) + round(tone.hue)) % 180
-        hsv[..., 1] = np.clip(hsv[..., 1] * np.float32(tone.saturation), 0, 255)
-        values = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        values = cv2.cvtColor(cv2.LUT(cv2.cvtColor(values, cv2.COLOR_BGR2HSV), _hueing(tone)), cv2.COLOR_HSV2BGR)
     if tone.shrink > 1:
         small = (max(round(width / tone.shrink), 1), max(round(height / tone.shrink), 1))
         values = cv2.resize(cv2.resize(values, small, interpolation=cv2.INTER_AREA), (width, height))
@@ -167,6 +165,23 @@ def apply_tone(picture: Pixels, tone: Tone) -> Pixels:
         values = cv2.imdecode(coded, cv2.IMREAD_COLOR)
     changed: Pixels = values
     return changed
+
+
+def _lighting(tone: Tone) -> Pixels:
+    """What each of the 256 levels of each channel becomes: uint8 (256, 1, 3)."""
+    levels = np.arange(256, dtype=np.float32)[:, None, None]
+    lit = np.clip((levels - 127.5) * tone.contrast + 127.5 + np.asarray(tone.shift_bgr, np.float32), 0, 255)
+    if tone.gamma != 1:
+        lit = 255 * (lit / 255) ** tone.gamma
+    return np.asarray(lit, np.uint8)
+
+
+def _hueing(tone: Tone) -> Pixels:
+    """What each level of hue, saturation and value becomes: uint8 (256, 1, 3)."""
+    levels = np.arange(256)
+    hues = (levels + round(tone.hue)) % 180
+    saturations = np.clip(levels * np.float32(tone.saturation), 0, 255)
+    return np.stack([hues, saturations, levels], 1)[:, None].astype(np.uint8)
 
 
 def _ellipse(random: np.random.Generator) -> Floats:

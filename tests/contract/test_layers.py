@@ -39,6 +39,7 @@ DOORS = {
     "cuda": ("deepfake_edge.cuda",),
     "insightface": ("deepfake_edge.faces.scrfd",),
     "mtcnn": ("deepfake_edge.faces.cascade",),
+    "av": ("deepfake_edge.training.h264",),
     "matplotlib": (),
 }
 # Asking a package for its version, or whether it is there, is not using it.

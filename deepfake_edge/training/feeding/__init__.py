@@ -1,0 +1,1 @@
+"""From prepared clips to the batches that a model trains on."""
