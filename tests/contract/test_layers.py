@@ -40,7 +40,9 @@ DOORS = {
     "insightface": ("deepfake_edge.faces.scrfd",),
     "mtcnn": ("deepfake_edge.faces.cascade",),
     "av": ("deepfake_edge.training.h264",),
-    "matplotlib": (),
+    "matplotlib": ("deepfake_edge.training.plots",),
+    "scipy": ("deepfake_edge.training.evaluating.temperature",),
+    "sklearn": ("deepfake_edge.training.evaluating.metrics",),
 }
 # Asking a package for its version, or whether it is there, is not using it.
 ASKING = ("deepfake_edge.cli.doctor",)
