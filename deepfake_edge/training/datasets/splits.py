@@ -45,7 +45,7 @@ def assign(entries: Sequence[ClipEntry], mode: SplitMode) -> tuple[list[ClipEntr
         crossing[split, kind_of(entry)] += crosses
         if not crosses or mode == "published":
             kept.append(replace(entry, split=split))
-    return kept, _notes(kept, crossing, mode)
+    return kept, [*_drawn(kept, open_splits), *_notes(kept, crossing, mode)]
 
 
 def draw(name: str, splits: Collection[Split]) -> Split:
@@ -95,6 +95,13 @@ def counted(counts: Iterable[tuple[tuple[str, str], int]]) -> str:
         if kinds:
             parts.append(f"{split}: {', '.join(kinds)}")
     return "; ".join(parts)
+
+
+def _drawn(kept: Sequence[ClipEntry], open_splits: Sequence[Split]) -> list[str]:
+    if len(open_splits) == 1:
+        return []
+    what = "people" if any(entry.identities for entry in kept) else "clips, an original with its fakes"
+    return [f"no {' or '.join(open_splits[1:])} is published, or looked at: drawn by {what}"]
 
 
 def _notes(kept: Sequence[ClipEntry], crossing: Counter[tuple[Split, str]], mode: SplitMode) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from deepfake_edge.errors import InvalidInput
@@ -48,9 +49,10 @@ def prepare(
         tasks = [task_of(entry, dataset.source(entry), folder) for entry in dataset.entries]
         _check_splits(tasks, read_prepared(folder), dataset.crossing)
         missing = [task for task in tasks if not task.place.exists()]
-        for done, _ in enumerate(prepare_all(missing, settings, jobs), len(tasks) - len(missing) + 1):
-            if progress is not None:
-                progress(done, len(tasks))
+        with closing(prepare_all(missing, settings, jobs)) as through:
+            for done, _ in enumerate(through, len(tasks) - len(missing) + 1):
+                if progress is not None:
+                    progress(done, len(tasks))
         return read_prepared(folder)
 
 

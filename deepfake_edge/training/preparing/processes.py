@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from deepfake_edge.training.preparing.prepared import LeftOut, PreparedClip, Set
 cv2 = require("cv2")
 
 
-def prepare_all(tasks: Sequence[Task], settings: Settings, jobs: int) -> Iterator[PreparedClip | LeftOut]:
+def prepare_all(tasks: Sequence[Task], settings: Settings, jobs: int) -> Generator[PreparedClip | LeftOut, None, None]:
     """Prepare clips, in any order; yield each that is through. One job stays in this process.
 
     Raises:
@@ -30,15 +30,20 @@ def prepare_all(tasks: Sequence[Task], settings: Settings, jobs: int) -> Iterato
         InferenceError: it failed, or a process ended.
         OSError: a clip cannot be written.
     """
-    if jobs == 1 or len(tasks) < 2:
-        with _one_thread():
-            finder = choose_finder(settings.finder)[1]()
-            for task in tasks:
-                yield prepare_clip(task, settings, finder)
+    # Whatever is wrong with it is said once, and by this process.
+    finder = choose_finder(settings.finder)[1]()
+    if jobs > 1 and len(tasks) > 1:
+        yield from _side_by_side(tasks, settings, min(jobs, len(tasks)))
         return
+    with _one_thread():
+        for task in tasks:
+            yield prepare_clip(task, settings, finder)
+
+
+def _side_by_side(tasks: Sequence[Task], settings: Settings, jobs: int) -> Iterator[PreparedClip | LeftOut]:
+    others = set(multiprocessing.active_children())
     # A forked process would share OpenCV's threads, which did not come along.
-    spawned = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), spawned, _begin, (settings,))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (settings,))
     try:
         for future in as_completed([pool.submit(_prepare, task) for task in tasks]):
             yield future.result()
@@ -47,6 +52,11 @@ def prepare_all(tasks: Sequence[Task], settings: Settings, jobs: int) -> Iterato
             "prepare: one of its processes ended before its clip was through (is there enough memory?); "
             "run the same again with fewer --jobs: only what is missing is done"
         ) from None
+    except BaseException:
+        # Whoever stops it does not wait for the clips at hand.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

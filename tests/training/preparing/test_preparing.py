@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -12,14 +13,14 @@ import numpy as np
 import pytest
 
 from deepfake_edge.choices import open_source
-from deepfake_edge.errors import InvalidInput
+from deepfake_edge.errors import InferenceError, InvalidInput
 from deepfake_edge.optional import require
 from deepfake_edge.preprocess import crop_batch
 from deepfake_edge.spec import CropSpec
 from deepfake_edge.training.datasets.reading import ReadOptions, read_dataset
 from deepfake_edge.training.face_crops import photograph
 from deepfake_edge.training.footage import face_in
-from deepfake_edge.training.preparing.prepared import Settings
+from deepfake_edge.training.preparing.prepared import Settings, read_prepared
 from deepfake_edge.training.preparing.preparing import prepare
 from deepfake_edge.training.variations import variations
 from training.datasets import trees
@@ -113,7 +114,7 @@ import sys
 from pathlib import Path
 from deepfake_edge.training.datasets.reading import read_dataset
 from deepfake_edge.training.preparing.preparing import prepare
-from deepfake_edge.training.preparing.prepared import Settings
+from deepfake_edge.training.preparing.prepared import Settings, read_prepared
 if __name__ == "__main__":
     prepare(read_dataset(Path(sys.argv[1])), Path(sys.argv[2]), Settings(frames=4, finder="haar", most_px=4096), jobs=2)
 """
@@ -194,3 +195,23 @@ def test_real_layouts(make, tmp_path, tiny):
     assert {(clip.source, clip.split, clip.label, clip.identities, clip.group) for clip in prepared.clips} == {
         (found.source(entry), entry.split, entry.label, entry.identities, entry.group) for entry in found.entries
     }
+
+
+def test_a_process_that_ends_is_a_typed_error(tmp_path, tiny):
+    def kill_one(*_):
+        multiprocessing.active_children()[0].kill()
+
+    clips = trees.fill(tmp_path / "clips", [f"real/{n}.avi" for n in range(16)], tiny)
+    with pytest.raises(InferenceError, match="fewer --jobs"):
+        prepare(read(clips), tmp_path / "out", SETTINGS, jobs=2, progress=kill_one)
+    assert len(read_prepared(tmp_path / "out").clips) < 16
+
+
+def test_whoever_stops_it_leaves_no_process_behind(plain, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(read(plain), tmp_path / "out", SETTINGS, jobs=2, progress=stop)
+    assert multiprocessing.active_children() == []
+    assert len(prepare(read(plain), tmp_path / "out", SETTINGS).clips) == 4
