@@ -45,7 +45,7 @@ def assign(entries: Sequence[ClipEntry], mode: SplitMode) -> tuple[list[ClipEntr
         crossing[split, kind_of(entry)] += crosses
         if not crosses or mode == "published":
             kept.append(replace(entry, split=split))
-    return kept, [*_drawn(kept, open_splits), *_notes(kept, crossing, mode)]
+    return kept, [*_drawn(kept, open_splits, mode), *_notes(kept, crossing, mode)]
 
 
 def draw(name: str, splits: Collection[Split]) -> Split:
@@ -97,11 +97,14 @@ def counted(counts: Iterable[tuple[tuple[str, str], int]]) -> str:
     return "; ".join(parts)
 
 
-def _drawn(kept: Sequence[ClipEntry], open_splits: Sequence[Split]) -> list[str]:
+def _drawn(kept: Sequence[ClipEntry], open_splits: Sequence[Split], mode: SplitMode) -> list[str]:
     if len(open_splits) == 1:
         return []
-    what = "people" if any(entry.identities for entry in kept) else "clips, an original with its fakes"
-    return [f"no {' or '.join(open_splits[1:])} is published, or looked at: drawn by {what}"]
+    new = " and ".join(open_splits[1:])
+    whole = "people" if any(entry.identities for entry in kept) else "originals with their fakes"
+    return [
+        f"{new} drawn, {whole} whole" if mode == "drawn" else f"no {new} is published: drawn from train, {whole} whole"
+    ]
 
 
 def _notes(kept: Sequence[ClipEntry], crossing: Counter[tuple[Split, str]], mode: SplitMode) -> list[str]:

@@ -23,7 +23,7 @@ def crop_of(pixels, box, spec):
 @given(
     centre=st.tuples(st.floats(-10, 330, width=32), st.floats(-10, 250, width=32)),
     size=st.tuples(st.floats(8, 150, width=32), st.floats(8, 150, width=32)),
-    margin=st.floats(0.8, 1.5),
+    margin=st.floats(0.8, 2.0),
     resize=st.sampled_from(["linear", "area", "bilinear", "bicubic"]),
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
