@@ -10,7 +10,7 @@ from deepfake_edge.errors import InvalidInput, MissingDependency
 __all__ = ["DeviceFacts", "Driver", "DriverFailure", "load_driver"]
 
 _LIBRARY = "libcuda.so.1"
-_NO_DEVICE = 100
+_NOT_INITIALIZED, _NO_DEVICE, _NOT_FOUND = 3, 100, 500
 # The end of the numbers that CUresult uses.
 _CODES = range(1, 1000)
 _INTEGRATED, _COMPUTE_MAJOR, _COMPUTE_MINOR = 18, 75, 76
@@ -57,8 +57,13 @@ class Driver:
         self._library = library
 
     def call(self, function: str, *arguments: object) -> None:
-        """Call a function of the driver that returns a CUresult. Raises DriverFailure where it is not 0."""
-        code = getattr(self._library, function)(*arguments)
+        """Call a function of the driver that returns a CUresult.
+
+        Raises:
+            DriverFailure: it is not 0, or the driver is too old to have the function.
+        """
+        known = getattr(self._library, function, None)
+        code = _NOT_FOUND if known is None else known(*arguments)
         if code:
             raise DriverFailure(function.removesuffix("_v2"), code)
 
@@ -143,6 +148,11 @@ def load_driver() -> Driver:
         if failure.code == _NO_DEVICE:
             raise MissingDependency(
                 "NVIDIA's driver finds no GPU. Try: nvidia-smi; is one hidden by CUDA_VISIBLE_DEVICES?"
+            ) from failure
+        if failure.code == _NOT_INITIALIZED:
+            raise MissingDependency(
+                "NVIDIA's driver does not start in a process that was forked from one that used it. Start processes "
+                'with multiprocessing.set_start_method("spawn")'
             ) from failure
         raise MissingDependency(
             f"NVIDIA's driver does not start: cuInit failed with {driver.describe(failure.code)}. After an update of "
