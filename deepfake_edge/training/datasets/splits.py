@@ -100,11 +100,10 @@ def counted(counts: Iterable[tuple[tuple[str, str], int]]) -> str:
 def _drawn(kept: Sequence[ClipEntry], open_splits: Sequence[Split], mode: SplitMode) -> list[str]:
     if len(open_splits) == 1:
         return []
-    new = " and ".join(open_splits[1:])
     whole = "people" if any(entry.identities for entry in kept) else "originals with their fakes"
-    return [
-        f"{new} drawn, {whole} whole" if mode == "drawn" else f"no {new} is published: drawn from train, {whole} whole"
-    ]
+    if mode == "drawn":
+        return [f"splits drawn, {whole} whole; what is published is not looked at"]
+    return [f"no {' or '.join(open_splits[1:])} is published: drawn from train, {whole} whole"]
 
 
 def _notes(kept: Sequence[ClipEntry], crossing: Counter[tuple[Split, str]], mode: SplitMode) -> list[str]:
