@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from deepfake_edge.cuda.device import Device
+from deepfake_edge.engines import library
 from deepfake_edge.engines.library import Log, tensorrt, version, version_numbers
 from deepfake_edge.engines.monitor import Monitor, Progress, monitor, watched
 from deepfake_edge.engines.options import BatchProfile
@@ -84,13 +85,16 @@ def compile_engine(order: Order, device: Device, progress: Progress | None = Non
 
     def work() -> Compiled:
         with device.current():
-            log = Log()
+            log = library.log()
+            log.forget()
             try:
                 return _Recipe(trt, order, log, watcher).compile()
             except (_Failed, RuntimeError, ValueError, TypeError) as error:
                 if isinstance(error, DeepfakeEdgeError):
                     raise
                 raise _told(order, log, str(error), device) from error
+            finally:
+                log.forget()
 
     return watched(work, watcher, progress)
 

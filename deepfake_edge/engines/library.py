@@ -6,6 +6,7 @@ Held to 8.5 and newer: older ones lack `execute_async_v3`. What is there in some
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections import deque
@@ -61,10 +62,20 @@ def version_numbers() -> tuple[int, ...]:
     return _numbers(tensorrt())
 
 
+def log() -> Log:
+    """The only logger of this process. Raises MissingDependency.
+
+    TensorRT keeps a pointer to the first that it is given and hands lines to it while any builder or runtime lives:
+    those of one that is given later may go there, or, where Python has freed the first, crash.
+    """
+    return _log_of(tensorrt())
+
+
 class Log:
     """TensorRT's logger (an `ILogger`): keeps its last errors, and hands errors and warnings to `logging`.
 
-    Errors become warnings of ours, since an error of ours follows where they matter; warnings are for debugging.
+    Errors become warnings of ours, since an error of ours follows where they matter; warnings are for debugging. Made
+    by `log` alone.
     """
 
     def __new__(cls) -> Log:
@@ -100,6 +111,11 @@ class Log:
             _log.warning("TensorRT: %s", line)
         elif severity == kinds.WARNING:
             _log.debug("TensorRT: %s", line)
+
+
+@functools.cache
+def _log_of(_: ModuleType) -> Log:
+    return Log()
 
 
 def implementing(kind: type, interface: Any) -> Any:

@@ -38,7 +38,8 @@ class LoadedEngine:
         self.device = device
         self.graphs = graphs
         self._trt = library.tensorrt()
-        self._log = library.Log()
+        self._log = library.log()
+        self._log.forget()
         self._runtime: Any = None
         self._engine: Any = None
         try:
@@ -84,10 +85,10 @@ class LoadedEngine:
         Raises:
             DeviceLost: the GPU itself is what failed.
         """
-        self.device.memory_info()
         said = "; ".join(self._log.errors[-_LINES_SAID:])
         kind = OutOfDeviceMemory if self._log.says_out_of_memory else InferenceError
         self._log.forget()
+        self.device.memory_info()
         return kind(f"{self.name}: TensorRT: {what}" + (f": {said}" if said else ""))
 
     def close(self) -> None:

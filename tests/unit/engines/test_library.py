@@ -62,7 +62,7 @@ def test_one_that_breaks_on_import_is_no_traceback(monkeypatch, tmp_path, kind):
 def test_the_log_keeps_the_last_lines_and_hands_them_on(tensorrt_double, caplog):
     caplog.set_level(logging.DEBUG)
     kinds = tensorrt_double.module.ILogger
-    log = library.Log()
+    log = library.log()
     assert isinstance(log, kinds)
     log.log(kinds.INFO, "chatter")
     log.log(kinds.VERBOSE, "chatter")
