@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from deepfake_edge.errors import InvalidInput
 from deepfake_edge.optional import require
 
 _EXTRA = "convert"
@@ -26,15 +27,45 @@ def tensorflow() -> ModuleType:
     Raises:
         MissingDependency: it is not installed; the message names the command that brings it.
     """
+    return _started(gpus=False)
+
+
+def tensorflow_for_training(logical_devices: int = 1) -> ModuleType:
+    """TensorFlow, quiet, on the GPUs there are, whose memory it takes as it needs it.
+
+    Args:
+        logical_devices: parts that the CPU is split into, to train on several devices where there is one.
+    Raises:
+        MissingDependency: it is not installed; the message names the command that brings it.
+        InvalidInput: it runs in this process already, with another number of devices.
+    """
+    module = _started(gpus=True, logical_devices=logical_devices)
+    found = len(module.config.list_logical_devices("CPU"))
+    if logical_devices > 1 and found != logical_devices:
+        raise InvalidInput(
+            f"logical devices: wanted {logical_devices}, TensorFlow runs in this process already with {found}; "
+            "train in a process of its own"
+        )
+    return module
+
+
+def _started(*, gpus: bool, logical_devices: int = 1) -> ModuleType:
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _silence():
         module = require("tensorflow", extra=_EXTRA)
-        module.config.set_visible_devices([], "GPU")
+        config = module.config
+        if not gpus:
+            config.set_visible_devices([], "GPU")
+        for gpu in config.get_visible_devices("GPU"):
+            config.experimental.set_memory_growth(gpu, True)
+        if logical_devices > 1:
+            parts = [config.LogicalDeviceConfiguration() for _ in range(logical_devices)]
+            config.set_logical_device_configuration(config.list_physical_devices("CPU")[0], parts)
         # Devices are looked for now, while what is said about it is not heard.
-        module.config.list_logical_devices()
+        config.list_logical_devices()
     module.get_logger().setLevel(logging.ERROR)
     return module
 

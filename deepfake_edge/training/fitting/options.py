@@ -1,0 +1,136 @@
+"""How to train, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.training.feeding.options import Augmentation, FeedOptions
+
+Kind: TypeAlias = Literal["frames", "head", "all"]
+Schedule: TypeAlias = Literal["cosine", "constant"]
+Watched: TypeAlias = Literal["auc", "loss"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a training.
+
+    Attributes:
+        kind: `all` trains every layer; `head` keeps the backbone as it is; `frames` trains the backbone of a clip
+            model alone, on single crops, with a last layer of its own that is thrown away afterwards.
+        epochs: at most.
+        rate: learning rate; None takes the run's.
+    """
+
+    kind: Kind
+    epochs: int
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("stages", self.kind, get_args(Kind))
+        _whole("stages: epochs", self.epochs, 1, 100_000)
+        if self.rate is not None:
+            _within("stages: rate", self.rate, 1e-9, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to train.
+
+    Attributes:
+        family: the architecture, `NAME` or `NAME:size=value,...`.
+        stages: one after the other; each begins with the best weights of the one before.
+        feed: batches, augmentation, self-blended fakes, balance; its seed is the whole run's.
+        spec: spec values that differ from the family's, key to text, as for `convert --spec`.
+        rate: Adam's learning rate.
+        schedule: of the rate over a stage: `cosine` goes down to 0 (Loshchilov and Hutter, "SGDR", ICLR 2017),
+            `constant` stays.
+        warm_up: share of a stage's steps in which the rate rises to its full height.
+        smoothing: of the labels in the loss, 0..0.5.
+        watch: what decides which epoch is the best: the validation clips' `auc`, or their `loss`.
+        patience: a stage ends after this many epochs without a better one; None: never early.
+        imagenet: the backbone starts from ImageNet's weights, which are fetched from the network.
+        mixed: compute in half precision; the model that is saved is float32.
+        logical_devices: parts that the CPU is split into.
+        checkpoint_every: steps.
+    """
+
+    family: str
+    stages: tuple[Stage, ...] = field(default_factory=lambda: (Stage("all", 20),))
+    feed: FeedOptions = field(default_factory=FeedOptions)
+    spec: Mapping[str, str] = field(default_factory=dict)
+    rate: float = 1e-3
+    schedule: Schedule = "cosine"
+    warm_up: float = 0.05
+    smoothing: float = 0.0
+    watch: Watched = "auc"
+    patience: int | None = 10
+    imagenet: bool = False
+    mixed: bool = False
+    logical_devices: int = 1
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise InvalidInput("stages: wanted one or more, e.g. frames:10,head:5,all:20")
+        _within("rate", self.rate, 1e-9, 10.0)
+        _one_of("schedule", self.schedule, get_args(Schedule))
+        _within("warm_up", self.warm_up, 0.0, 0.9)
+        _within("smoothing", self.smoothing, 0.0, 0.5)
+        _one_of("watch", self.watch, get_args(Watched))
+        if self.patience is not None:
+            _whole("patience", self.patience, 1, 100_000)
+        _whole("logical_devices", self.logical_devices, 1, 64)
+        _whole("checkpoint_every", self.checkpoint_every, 1, 10**9)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types; `from_json` reads it back unchanged."""
+        return {**asdict(self), "spec": dict(self.spec)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrainOptions:
+        """Read what `to_json` wrote. Raises InvalidInput, KeyError or TypeError."""
+        feed = value["feed"]
+        return cls(
+            **{
+                **value,
+                "stages": tuple(Stage(**stage) for stage in value["stages"]),
+                "feed": FeedOptions(**{**feed, "augment": Augmentation(**feed["augment"])}),
+            }
+        )
+
+
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """Read `KIND:EPOCHS[@RATE],...`, such as `frames:10,head:5,all:20@1e-4`. Raises InvalidInput."""
+    stages = []
+    for part in text.split(","):
+        kind, colon, rest = part.strip().partition(":")
+        epochs, at, rate = rest.partition("@")
+        try:
+            if not colon or kind not in get_args(Kind):
+                raise ValueError(part)
+            stages.append(Stage(kind, int(epochs), float(rate) if at else None))  # type: ignore[arg-type]
+        except InvalidInput:
+            raise
+        except ValueError:
+            kinds = ", ".join(get_args(Kind))
+            raise InvalidInput(f"stages: wanted KIND:EPOCHS or KIND:EPOCHS@RATE of {kinds}, got {part!r}") from None
+    return tuple(stages)
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidInput(f"{name}: wanted one of {', '.join(allowed)}, got {value!r}")
+
+
+def _whole(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidInput(f"{name}: wanted a whole number from {low} to {high}, got {value!r}")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidInput(f"{name}: wanted a number from {low:g} to {high:g}, got {value!r}")

@@ -1,0 +1,167 @@
+"""A run from its beginning, or from where it stopped, to its end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfake_edge.converters.failures import last_line
+from deepfake_edge.errors import InferenceError, InvalidInput, OutOfDeviceMemory
+from deepfake_edge.training import workshop
+from deepfake_edge.training.fitting.devices import in_words, open_devices
+from deepfake_edge.training.fitting.folder import RunFolder
+from deepfake_edge.training.fitting.network import Network
+from deepfake_edge.training.fitting.options import TrainOptions
+from deepfake_edge.training.fitting.plan import Plan, data_digest, make_plan
+from deepfake_edge.training.fitting.report import Report, Silence
+from deepfake_edge.training.fitting.state import State, read_state
+from deepfake_edge.training.fitting.stopping import stoppable
+from deepfake_edge.training.fitting.training import Training
+from deepfake_edge.training.preparing.prepared import Prepared, read_prepared
+
+_SILENCE = Silence()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        folder: the run's.
+        model: the best epoch's, a float32 `.keras` file.
+        best: that epoch's row of `history.csv`.
+        epochs: that were trained.
+        spent_s: in all processes.
+        convert: the command that makes a bundle of the model.
+    """
+
+    folder: Path
+    model: Path
+    best: Mapping[str, Any]
+    epochs: int
+    spent_s: float
+    convert: str
+
+
+def fit(prepared: Prepared, run: Path, options: TrainOptions, report: Report = _SILENCE) -> Outcome:
+    """Train a model from the beginning.
+
+    Args:
+        prepared: clips of the splits `train` and `val`.
+        run: the run's folder, which must not exist yet.
+        options: how to train.
+        report: is told.
+    Raises:
+        InvalidInput: an option, the folder or the clips do not do; before anything is trained.
+        MissingDependency: an extra is not installed, or ImageNet's weights cannot be fetched.
+        OutOfDeviceMemory: the batches are too large.
+        InferenceError: the loss is no number.
+        SourceError: a picture cannot be read.
+        OSError: a file cannot be written; the run can be taken up again.
+        KeyboardInterrupt: a signal asked for the end; the run can be taken up again.
+    """
+    folder = RunFolder(run)
+    folder.check_new()
+    plan = make_plan(prepared, options)
+    network = _network(plan, options)
+    if options.imagenet:
+        report.note("taking ImageNet's weights")
+        network.take_imagenet()
+    folder.create(
+        {
+            "prepared": str(prepared.folder.resolve()),
+            "data_sha256": data_digest(plan),
+            "clips": plan.counts(),
+            "spec": plan.spec.to_json(),
+            "seed": options.feed.seed,
+            "options": options.to_json(),
+        }
+    )
+    return _train(Training(plan, options, network, folder, report), plan, folder, State(), report)
+
+
+def resume(run: Path, report: Report = _SILENCE, prepared: Path | None = None) -> Outcome:
+    """Go on with a run that stopped; on a CPU it comes to the same weights as one that never did.
+
+    Args:
+        run: the run's folder.
+        report: is told.
+        prepared: where the prepared folder is now, if it was moved.
+    Returns:
+        how it ended; at once, where it had ended before.
+    Raises:
+        InvalidInput: it is no run, its checkpoint is damaged, or its clips are others now; and as `fit`.
+    """
+    folder = RunFolder(run)
+    config = folder.config()
+    done = folder.done()
+    if done is not None:
+        report.note(f"{run}: had ended already")
+        return _outcome(folder, done)
+    try:
+        options = TrainOptions.from_json(config["options"])
+        data, digest = Path(config["prepared"]), config["data_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{run / 'config.json'}: is damaged ({last_line(error)}); start a new run") from error
+    plan = make_plan(read_prepared(prepared or data), options)
+    if data_digest(plan) != digest:
+        raise InvalidInput(f"{prepared or data}: its clips are not those that {run} began with; start a new run")
+    state = read_state(folder.checkpoint) if folder.checkpoint.exists() else State()
+    network = _network(plan, options)
+    if options.imagenet and not folder.checkpoint.exists():
+        network.take_imagenet()
+    return _train(Training(plan, options, network, folder, report), plan, folder, state, report)
+
+
+def _network(plan: Plan, options: TrainOptions) -> Network:
+    strategy = open_devices(options)
+    workshop.keras().utils.set_random_seed(options.feed.seed)
+    return Network(plan, strategy, mixed=options.mixed)
+
+
+def _train(training: Training, plan: Plan, folder: RunFolder, state: State, report: Report) -> Outcome:
+    for note in plan.notes:
+        report.note(note)
+    report.note(f"{plan.family.name} on {in_words(training.strategy)}: {plan.counts_in_words()}")
+    folder.write_versions()
+    with stoppable() as stop, _typed_errors(training.batch):
+        training.run(state, stop, resumed=folder.checkpoint.exists())
+    found = {
+        "best": next(row for row in reversed(state.history) if row["better"] and row["stage"] != "frames"),
+        "epochs": len(state.history),
+        "spent_s": round(state.spent_s, 1),
+        "convert": shlex.join(
+            [
+                "deepfake-edge",
+                "convert",
+                str(folder.best_model),
+                *plan.convert_options(),
+                "-o",
+                f"{plan.spec.family}.dfe",
+            ]
+        ),
+    }
+    folder.write_done(found)
+    return _outcome(folder, found)
+
+
+def _outcome(folder: RunFolder, found: Mapping[str, Any]) -> Outcome:
+    return Outcome(folder.path, folder.best_model, **found)
+
+
+@contextmanager
+def _typed_errors(batch: int) -> Iterator[None]:
+    errors = workshop.tensorflow().errors
+    try:
+        yield
+    except (errors.ResourceExhaustedError, MemoryError) as error:
+        raise OutOfDeviceMemory(
+            f"training: out of memory with batches of {batch} windows; use a smaller --batch, or smaller sizes of the "
+            "--family"
+        ) from error
+    except errors.OpError as error:
+        raise InferenceError(f"training: {last_line(error)}") from error
