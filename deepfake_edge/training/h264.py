@@ -48,12 +48,16 @@ def through_h264(pictures: Sequence[Pixels], crf: int) -> list[Pixels]:
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
     encoder.options = {"crf": str(crf), "preset": "veryfast"}
+    # One converter for all frames: to set it up takes twenty times as long as to use it.
+    converter = av.video.reformatter.VideoReformatter()
     packets: list[Any] = []
     for number, picture in enumerate(pictures):
-        frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p")
+        frame = converter.reformat(av.VideoFrame.from_ndarray(picture, format="bgr24"), format="yuv420p")
         frame.pts = number
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
-    return [frame.to_ndarray(format="bgr24") for packet in [*packets, None] for frame in decoder.decode(packet)]
+    converter = av.video.reformatter.VideoReformatter()
+    decoded = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    return [converter.reformat(frame, format="bgr24").to_ndarray() for frame in decoded]

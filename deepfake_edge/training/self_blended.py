@@ -115,7 +115,7 @@ def draw_blend(random: np.random.Generator, face: Face, strength: float = 1.0) -
 def self_blend(
     picture: Pixels, box: Box, blend: Blend, tremble: np.random.Generator | None = None
 ) -> tuple[Pixels, Floats]:
-    """Blend a face with a changed copy of itself; what lies outside the box scaled by 1.6 stays as it is.
+    """Blend a face with a changed copy of itself; outside the box scaled by 1.6 the picture has at most another tone.
 
     Args:
         picture: uint8 (H, W, 3), BGR; not changed.
@@ -130,20 +130,18 @@ def self_blend(
     left, top, right, bottom = _region(picture, box)
     if left >= right or top >= bottom:
         raise InvalidInput(f"box: {box} lies outside a picture of {picture.shape[1]} x {picture.shape[0]}")
-    region = picture[top:bottom, left:right]
     moved = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    inside, outside = region, region
+    inside = picture[top:bottom, left:right]
     if blend.tone_inside:
-        inside = apply_tone(region, blend.tone)
+        inside, fake = apply_tone(inside, blend.tone), picture.copy()
     else:
-        outside = apply_tone(region, blend.tone)
+        fake = apply_tone(picture, blend.tone)
+    outside = fake[top:bottom, left:right]
     errors = (0.0, 0.0) if tremble is None else tuple(tremble.normal(0.0, 0.004, 2))
-    size = (region.shape[1], region.shape[0])
+    size = (right - left, bottom - top)
     inside = cv2.warpAffine(inside, _warp(moved, blend, errors), size, borderMode=cv2.BORDER_REFLECT_101)
     mask = cv2.warpAffine(blend.mask, _placing(moved), size)
-    mixed = outside + mask[..., None] * (inside.astype(np.float32) - outside)
-    fake = picture.copy()
-    fake[top:bottom, left:right] = np.rint(mixed)
+    fake[top:bottom, left:right] = np.rint(outside + mask[..., None] * (inside.astype(np.float32) - outside))
     whole: Floats = np.zeros(picture.shape[:2], np.float32)
     whole[top:bottom, left:right] = mask
     return fake, whole
