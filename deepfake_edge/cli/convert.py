@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         calibration=arguments.calibration,
         precisions=tuple(name.strip() for name in arguments.precision.split(",")),
         gates=_pairs("--gate", arguments.gate),
-        overrides=_overrides(arguments.spec, arguments.classes),
+        overrides=spec_overrides(arguments.spec, arguments.classes),
         fused=arguments.fused,
         trust_source=arguments.trust_source,
         checks=_checks(arguments.check, arguments.check_label),
@@ -130,7 +130,8 @@ def _parity_rows(report: ConversionReport) -> list[tuple[str, ...]]:
     return [(key, *(str(each.get(key, "-")) for each in figures)) for key in keys]
 
 
-def _overrides(pairs: list[str], classes: str | None) -> dict[str, str]:
+def spec_overrides(pairs: list[str], classes: str | None) -> dict[str, str]:
+    """What --spec and --classes say, key to text. Raises InvalidInput: a key is given twice, or has no value."""
     given = _pairs("--spec", pairs)
     if classes is not None and "classes" in given:
         raise InvalidInput("--spec: classes is given twice")

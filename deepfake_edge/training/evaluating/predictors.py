@@ -1,0 +1,159 @@
+"""One face for whatever gives scores: a Keras file, or a bundle in any precision on any runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake_edge.bundle import Bundle, read_bundle
+from deepfake_edge.data import Floats
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.golden import load_proven
+from deepfake_edge.model import Model
+from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
+from deepfake_edge.spec import ModelSpec
+
+BUNDLE_SUFFIX = ".dfe"
+_BATCH = 16
+# Numbers in the crops that a whole clip network is given at once: 64 MiB.
+_MOST_NUMBERS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a set of scores came from.
+
+    Attributes:
+        title: unique among the models of one evaluation.
+        file: as the user named it.
+        sha256: of the file.
+        precision: what the networks compute in.
+        runtime: what runs them.
+    """
+
+    title: str
+    file: str
+    sha256: str
+    precision: str
+    runtime: str
+
+
+class Predictor(Protocol):
+    """Windows of crops in, the model's own outputs out."""
+
+    @property
+    def identity(self) -> Identity:
+        """What it is."""
+        ...
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What it expects, and what its outputs mean."""
+        ...
+
+    def outputs(self, crops: Floats, windows: NDArray[np.int64]) -> Floats:
+        """The outputs of windows.
+
+        Args:
+            crops: float32 (N, 3, S, S), normalised as the spec says; N from 1.
+            windows: int64 (W, frames), which crops make up each window; W from 1.
+        Returns:
+            float32 (W, C), probabilities, before any temperature.
+        Raises:
+            InferenceError: it failed, or gave numbers that are not finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free it; may be called twice."""
+        ...
+
+
+class BundlePredictor:
+    """A bundle at one precision on one runtime; each crop meets the backbone once. Implements `Predictor`."""
+
+    def __init__(self, path: Path, bundle: Bundle, options: RuntimeOptions, title: str) -> None:
+        """Load and prove it. Raises as `golden.load_proven` and `runtime_choice.choose_runtime`."""
+        runtime = choose_runtime(options, bundle)
+        self._model: Model = load_proven(bundle, options.precision, runtime)
+        self.spec = bundle.spec
+        self.identity = Identity(title, str(path), bundle.sha256, self._model.precision, runtime.name)
+
+    def outputs(self, crops: Floats, windows: NDArray[np.int64]) -> Floats:
+        """See `Predictor.outputs`."""
+        model = self._model
+        features = np.concatenate([model.features(crops[few]) for few in _batches(len(crops), _BATCH)])
+        at_once = min(max(_MOST_NUMBERS // (windows.shape[1] * model.feature_size), 1), _BATCH)
+        return np.concatenate([model.outputs(features[windows[few]]) for few in _batches(len(windows), at_once)])
+
+    def close(self) -> None:
+        """Free the networks."""
+        self._model.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How models are to be loaded.
+
+    Attributes:
+        runtime: for bundles; its precision is not looked at.
+        precisions: which of a bundle's; None takes all that each one has.
+        overrides: `--spec` and `--classes` for Keras files, key to text.
+        family: of Keras files, as for `convert`.
+    """
+
+    runtime: RuntimeOptions
+    precisions: Sequence[str] | None = None
+    overrides: dict[str, str] | None = None
+    family: str | None = None
+
+
+def load_predictors(files: Sequence[Path], wanted: Wanted, stack: ExitStack) -> list[Predictor]:
+    """Every model in every precision that is asked for; the stack closes them.
+
+    Raises:
+        InvalidInput: two would have one title, or an option is wrong.
+        BundleError, ConversionError: a file is no model that can be read.
+        InferenceError: a bundle does not say here what it said when it was converted.
+    """
+    found: list[Predictor] = []
+    for path in files:
+        if path.suffix == BUNDLE_SUFFIX:
+            bundle = read_bundle(path)
+            for precision in wanted.precisions or _precisions(bundle):
+                found.append(_bundle_predictor(path, bundle, precision, wanted))
+                stack.callback(found[-1].close)
+        else:
+            found.append(_keras_predictor(path, wanted))
+            stack.callback(found[-1].close)
+    titles = [item.identity.title for item in found]
+    if twice := sorted({title for title in titles if titles.count(title) > 1}):
+        raise InvalidInput(f"models: {', '.join(twice)} is named twice; give files of different names")
+    return found
+
+
+def _precisions(bundle: Bundle) -> list[str]:
+    return list(dict.fromkeys(name.removesuffix("-unsigned") for name in bundle.variants))
+
+
+def _bundle_predictor(path: Path, bundle: Bundle, precision: str, wanted: Wanted) -> Predictor:
+    runtime = wanted.runtime
+    options = RuntimeOptions(runtime.name, precision, runtime.threads, runtime.device)
+    return BundlePredictor(path, bundle, options, f"{path.name} {precision}")
+
+
+def _keras_predictor(path: Path, wanted: Wanted) -> Predictor:
+    # TensorFlow comes in only where a Keras file is to be run.
+    from deepfake_edge.training.evaluating.keras_predictor import load_keras
+
+    return load_keras(path, wanted.family, wanted.overrides or {})
+
+
+def _batches(count: int, size: int) -> list[Any]:
+    return [slice(start, start + size) for start in range(0, count, size)]

@@ -1,0 +1,120 @@
+"""An evaluation as rows of text, for terminals and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepfake_edge.tables import printable
+from deepfake_edge.training.evaluating.bootstrap import Figure
+from deepfake_edge.training.evaluating.metrics import METRICS
+from deepfake_edge.training.evaluating.report import Report, differences, stress_rows
+
+_NAMES = {"auc": "AUC", "eer": "EER", "average_precision": "average precision", "ece": "ECE", "f1": "F1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A titled table."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def sheets(report: Report) -> Iterator[Sheet]:
+    """Every table of a report, in the order in which they are read."""
+    titles = tuple(report.summaries)
+    columns = list(zip(*report.summaries.values(), strict=True))
+    for place, name in ((0, "Videos"), (1, "Windows")):
+        first = columns[place][0]
+        rows = [
+            (_NAMES.get(metric, metric), *(interval(summary.figures[metric]) for summary in columns[place]))
+            for metric in METRICS
+        ]
+        yield Sheet(f"{name}: {first.real} real, {first.fake} fake", ("", *titles), tuple(rows))
+    yield Sheet("Confusion, videos", ("", *_CELLS), tuple(_cells(report)))
+    if groups := tuple(_group_rows(columns[2:])):
+        yield Sheet("AUC over videos, by data set and manipulation", ("", "real", "fake", *titles), groups)
+    if found := differences(report):
+        rows = [
+            (each["model"], each["from"], str(each["flips"]), *map(_short, (each["max_difference"],
+             each["mean_difference"], each["windows_max_difference"])))
+            for each in found
+        ]  # fmt: skip
+        header = ("", "from", "flips", "largest difference", "mean", "largest of a window")
+        yield Sheet("Differences of scores", header, tuple(rows))
+    if report.conditions:
+        yield from (_stress(report, number) for number in range(len(report.models)))
+
+
+_CELLS = ("real as real", "real as fake", "fake as real", "fake as fake", "no verdict")
+
+
+def interval(figure: Figure) -> str:
+    """A figure with its interval, or a dash."""
+    if figure.value is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know of the figures: each reason once."""
+    found: dict[str, None] = {}
+    for title, summaries in report.summaries.items():
+        for summary in summaries:
+            for name, figure in summary.figures.items():
+                if figure.reason is not None:
+                    what = f"{_NAMES.get(name, name)}: " if figure.value is None else ""
+                    found[f"{title}, {summary.group.title}, {summary.unit}: {what}{figure.reason}"] = None
+    for model in report.models:
+        silent = sum(score.fake_score is None for score in model.scores)
+        if silent:
+            found[
+                f"{model.identity.title}: {silent} of {len(model.scores)} clips have no verdict and no part in it"
+            ] = None
+    return list(found)
+
+
+def markdown(sheet: Sheet) -> str:
+    """A table in Markdown, under its title."""
+    rows = [sheet.header, tuple("---" for _ in sheet.header), *sheet.rows]
+    lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return f"## {_cell(sheet.title)}\n" + "\n".join(lines) + "\n"
+
+
+def _cells(report: Report) -> Iterator[tuple[str, ...]]:
+    for model in report.models:
+        found = report.summaries[model.identity.title][0].confusion
+        counts = ("0",) * 4 if found is None else tuple(f"{cell:g}" for cell in (
+            found.true_real, found.false_fake, found.false_real, found.true_fake))  # fmt: skip
+        yield (model.identity.title, *counts, str(sum(score.fake_score is None for score in model.scores)))
+
+
+def _group_rows(columns: Sequence[Sequence[Any]]) -> Iterator[tuple[str, ...]]:
+    for summaries in columns:
+        first = summaries[0]
+        areas = (interval(summary.figures["auc"]) for summary in summaries)
+        yield (first.group.title, str(first.real), str(first.fake), *areas)
+
+
+def _stress(report: Report, number: int) -> Sheet:
+    model = report.models[number]
+    rows = tuple(
+        (row["condition"], _short(row["auc"]), f"{row['flips']} of {row['videos']}", str(row["lost"]),
+         _short(row["mean_difference"]))
+        for row in stress_rows(report, model)
+    )  # fmt: skip
+    header = ("", "AUC", "flips", "verdicts lost", "mean difference")
+    return Sheet(f"Stress: {model.identity.title}", header, rows)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 0.001 else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,124 @@
+"""A temperature that turns scores into probabilities: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern
+Neural Networks", ICML 2017.
+
+score = sigmoid(logit(p) / T), with the T that makes the scores of a validation split's windows likeliest (the least
+negative log-likelihood). Each video counts alike, however many windows it has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.model import fake_scores
+from deepfake_edge.optional import require
+from deepfake_edge.spec import ModelSpec
+from deepfake_edge.training.evaluating.judging import Answer, judge
+from deepfake_edge.training.evaluating.metrics import Judged, calibration_error, log_loss
+from deepfake_edge.training.evaluating.summary import judged_of
+
+_LEAST, _MOST = 0.02, 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """How well scores are probabilities.
+
+    Attributes:
+        windows_nll: mean negative log-likelihood of the windows, each video counting alike.
+        windows_ece: see `metrics.calibration_error`, likewise.
+        videos_nll: of the videos' scores.
+        videos_ece: of the videos' scores.
+    """
+
+    windows_nll: float
+    windows_ece: float
+    videos_nll: float
+    videos_ece: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A temperature and what it does.
+
+    Attributes:
+        temperature: T.
+        spec: with T, and with the threshold moved along: every window keeps its label.
+        before: with the temperature that the spec had.
+        after: with T.
+        videos: that it was fitted on.
+        flips: videos with another label than before: the mean of the windows' scores may cross the threshold.
+    """
+
+    temperature: float
+    spec: ModelSpec
+    before: Fitness
+    after: Fitness
+    videos: int
+    flips: int
+
+
+def fit_temperature(answers: Sequence[Answer], spec: ModelSpec) -> Fitted:
+    """Fit T.
+
+    Args:
+        answers: the model's outputs for clips of both labels that it was not trained on.
+        spec: what the outputs mean; its own temperature is not used for the fit.
+    Raises:
+        InvalidInput: there are no videos of one label with a window, or no T is the best: the model tells all windows
+            apart, or is no better than chance.
+        MissingDependency: SciPy, which scikit-learn brings, is not installed.
+    """
+    with_windows = [answer for answer in answers if len(answer.outputs)]
+    labels = {answer.clip.label for answer in with_windows}
+    if labels != {"real", "fake"}:
+        found = f"only {labels.pop()} ones" if labels else "none"
+        raise InvalidInput(f"calibrate: wanted clips of both labels with a full window, found {found}")
+
+    def loss(log_temperature: float) -> float:
+        changed = replace(spec, temperature=math.exp(log_temperature))
+        return log_loss(_windows(with_windows, changed))
+
+    bounds = (math.log(_LEAST), math.log(_MOST))
+    best = require("scipy.optimize", extra="train").minimize_scalar(loss, bounds=bounds, method="bounded")
+    temperature = math.exp(float(best.x))
+    if not 1.1 * _LEAST < temperature < _MOST / 1.1:
+        what = "it tells all clips apart" if temperature < 1 else "it is no better than chance"
+        raise InvalidInput(
+            f"calibrate: no temperature is the best on these {len(with_windows)} clips: {what}; use more"
+        )
+    fitted = replace(spec, temperature=temperature, threshold=_moved(spec.threshold, spec.temperature / temperature))
+    before, after = ([judge(answer, each) for answer in with_windows] for each in (spec, fitted))
+    flips = sum(
+        one.fake_score is not None
+        and other.fake_score is not None
+        and (one.fake_score >= spec.threshold) != (other.fake_score >= fitted.threshold)
+        for one, other in zip(before, after, strict=True)
+    )
+    fitness = [_fitness(with_windows, each) for each in (spec, fitted)]
+    return Fitted(temperature, fitted, fitness[0], fitness[1], len(with_windows), flips)
+
+
+def _fitness(answers: Sequence[Answer], spec: ModelSpec) -> Fitness:
+    windows = _windows(answers, spec)
+    videos, _ = judged_of([judge(answer, spec) for answer in answers], "videos")
+    return Fitness(log_loss(windows), calibration_error(windows), log_loss(videos), calibration_error(videos))
+
+
+def _windows(answers: Sequence[Answer], spec: ModelSpec) -> Judged:
+    """All windows; those of one video weigh 1 together."""
+    counts = [len(answer.outputs) for answer in answers]
+    fake = np.repeat([answer.clip.label == "fake" for answer in answers], counts)
+    scores = fake_scores(np.concatenate([answer.outputs for answer in answers]), spec)
+    return Judged(fake, scores, np.repeat(1 / np.asarray(counts, np.float64), counts))
+
+
+def _moved(threshold: float, factor: float) -> float:
+    """The threshold where the log-odds of every score are multiplied by a factor; 0 and 1 stay."""
+    if threshold in (0.0, 1.0):
+        return threshold
+    return 1 / (1 + math.exp(-factor * math.log(threshold / (1 - threshold))))

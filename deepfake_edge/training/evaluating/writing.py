@@ -1,0 +1,108 @@
+"""The folder of an evaluation: report.json, report.md, and what is better seen than read.
+
+report.json        every figure and every score; docs/evaluation.md has the keys
+report.md          the tables
+roc.png            over videos, a line a model
+precision_recall.png
+reliability.png
+confusion.png
+stress.png         of a stress test only
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from deepfake_edge.errors import InvalidInput
+from deepfake_edge.sealed import write_atomically
+from deepfake_edge.training import plots
+from deepfake_edge.training.evaluating import metrics
+from deepfake_edge.training.evaluating.metrics import Judged
+from deepfake_edge.training.evaluating.report import Report, report_json, stress_rows
+from deepfake_edge.training.evaluating.summary import judged_of
+from deepfake_edge.training.evaluating.tables import markdown, notes, sheets
+
+REPORT = "report.json"
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a place that cannot hold a report, or holds something else. Raises InvalidInput."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder}: wanted a folder for the report, it is a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT).is_file():
+        raise InvalidInput(f"{folder}: is not empty and holds no {REPORT}; give another folder")
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write the folder, report.json last; an older report in it is replaced.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _draw(report, folder)
+    write_atomically(_markdown(report).encode(), folder / "report.md")
+    write_atomically(json_bytes(report), folder / REPORT)
+
+
+def json_bytes(report: Report) -> bytes:
+    """report.json as it is written."""
+    return (json.dumps(report_json(report), indent=1, allow_nan=False) + "\n").encode("ascii")
+
+
+def _markdown(report: Report) -> str:
+    told = [f"- {name}: {value}" for name, value in report.data.items()]
+    told += [
+        f"- {item.title}: `{item.file}`, {item.precision} on {item.runtime}, sha256 {item.sha256}"
+        for item in (model.identity for model in report.models)
+    ]
+    how = report.resampling
+    told.append(f"- in brackets: 95 % intervals, {how.count} bootstrap resamples of the videos, seed {how.seed}")
+    parts = ["# Evaluation", "\n".join(told)]
+    if found := notes(report):
+        parts.append("\n".join(f"- {note}" for note in found))
+    return "\n\n".join([*parts, *(markdown(sheet) for sheet in sheets(report))])
+
+
+def _draw(report: Report, folder: Path) -> None:
+    judged = {model.identity.title: judged_of(model.scores, "videos")[0] for model in report.models}
+    ranked = {title: item for title, item in judged.items() if 0 < item.fake.sum() < len(item.fake)}
+    plots.roc({title: _rates(item) for title, item in ranked.items()}, folder / "roc.png")
+    first = next(iter(judged.values()))
+    share = float(first.fake.mean()) if len(first.fake) else 0.0
+    plots.precision_recall(
+        {title: _recalls(item) for title, item in ranked.items()}, share, folder / "precision_recall.png"
+    )
+    plots.reliability({title: _bars(item) for title, item in judged.items()}, folder / "reliability.png")
+    cells = {title: summaries[0].confusion for title, summaries in report.summaries.items()}
+    plots.confusion(
+        {
+            title: ((found.true_real, found.false_fake), (found.false_real, found.true_fake))
+            for title, found in cells.items()
+            if found is not None
+        },
+        folder / "confusion.png",
+    )
+    if report.conditions:
+        areas = {
+            model.identity.title: {row["condition"]: row["auc"] for row in stress_rows(report, model)}
+            for model in report.models
+        }
+        plots.stress(areas, folder / "stress.png")
+
+
+def _rates(judged: Judged) -> tuple[list[float], list[float]]:
+    false_positives, true_positives = metrics.roc(judged)
+    return false_positives.tolist(), true_positives.tolist()
+
+
+def _recalls(judged: Judged) -> tuple[list[float], list[float]]:
+    precisions, recalls = metrics.precision_recall(judged)
+    return recalls.tolist(), precisions.tolist()
+
+
+def _bars(judged: Judged) -> list[tuple[float, float, float]]:
+    total = max(float(judged.weights.sum()), 1.0)
+    return [(item.mean_score, item.share_fake, item.count / total) for item in metrics.reliability(judged)]
