@@ -76,7 +76,20 @@ def _silence_opencv() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from deepfake_edge.cli import benchmark, build, convert, demo, detect, doctor, inspect, prepare, train, verify, watch
+    from deepfake_edge.cli import (
+        benchmark,
+        build,
+        card,
+        convert,
+        demo,
+        detect,
+        doctor,
+        inspect,
+        prepare,
+        train,
+        verify,
+        watch,
+    )
 
     parser = argparse.ArgumentParser(
         prog="deepfake-edge",
@@ -85,6 +98,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"deepfake-edge {__version__}")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing on stderr but errors")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (prepare, train, convert, inspect, build, verify, benchmark, detect, watch, demo, doctor):
+    for command in (prepare, train, card, convert, inspect, build, verify, benchmark, detect, watch, demo, doctor):
         command.add_parser(commands)
     return parser
