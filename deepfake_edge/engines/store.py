@@ -66,7 +66,11 @@ class EngineStore:
             BundleError: it cannot be read.
         """
         path = self.path_of(identity)
-        if not path.exists() and not path.with_suffix(".json").exists():
+        try:
+            absent = not path.exists() and not path.with_suffix(".json").exists()
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror}; was it built by another user?") from error
+        if absent:
             return None
         entry = _look_at(path)
         if entry.sidecar is None:
@@ -160,7 +164,7 @@ class EngineStore:
             BundleError: the folder cannot be made or written, or has less room than that.
         """
         with self._writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             with tempfile.TemporaryFile(dir=self.folder) as probe:
                 probe.write(b"0")
                 probe.flush()
@@ -181,7 +185,7 @@ class EngineStore:
             BundleError: the folder cannot be locked.
         """
         with self._writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             with self._writing(self.folder):
@@ -214,6 +218,10 @@ class EngineStore:
 
     def _timing_path(self, platform: Platform) -> Path:
         return self.folder / f"timing-{platform.timing_key}.zip"
+
+    def _make_folder(self) -> None:
+        # Plans are programs: whatever the umask, others shall not put any there.
+        self.folder.mkdir(0o755, parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def _writing(self, path: Path) -> Iterator[None]:
