@@ -51,7 +51,8 @@ class Context:
         self.binding = binding
         self._name = name
         self._open: dict[Resource, None] = {}
-        self._lock = threading.Lock()
+        # Held again where Python collects garbage meanwhile, and a forgotten network frees what it held.
+        self._lock = threading.RLock()
         self._closed = False
         self._lost: str | None = None
 
