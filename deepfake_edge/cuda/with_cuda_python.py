@@ -21,8 +21,15 @@ class CudaPython:
     def __init__(self, ordinal: int) -> None:
         """Retain the primary context. Raises MissingDependency and DriverFailure."""
         self._cuda = _import()
-        self._device = self._call("cuDeviceGet", ordinal)
-        self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
+        try:
+            self._device = self._call("cuDeviceGet", ordinal)
+            self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
+        except RuntimeError as error:
+            # It looks the driver's functions up at the first call.
+            raise MissingDependency(
+                f"cuda-python does not fit the driver ({error}): wanted the major version of the CUDA that nvidia-smi "
+                "shows. Try: pip install 'cuda-python==12.*' (or 13.*)"
+            ) from error
 
     def push(self) -> None:
         self._call("cuCtxPushCurrent", self._context)

@@ -38,6 +38,17 @@ def test_another_function_that_is_missing_is_named(device, monkeypatch):
         device.memory_info()
 
 
+def test_a_cuda_python_that_is_newer_than_the_driver_says_so(cuda_double, monkeypatch):
+    driver = pytest.importorskip("cuda.bindings.driver")
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Failed to get __cuGetProcAddress_v2")
+
+    monkeypatch.setattr(driver, "cuDeviceGet", refuse)
+    with pytest.raises(MissingDependency, match=r"does not fit the driver \(Failed to get.*cuda-python==12"):
+        open_device(0, "cuda-python")
+
+
 def test_a_process_that_was_forked_too_late_says_so(cuda_double):
     # What cuInit returns there: https://github.com/inducer/pycuda/issues/137
     cuda_double.fail("cuInit", 3)
