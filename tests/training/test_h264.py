@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -38,6 +42,23 @@ def test_a_higher_factor_loses_more_and_frames_keep_their_order():
 def test_the_same_pictures_give_the_same_bytes():
     first, again = (h264.through_h264(clip(), 30) for _ in range(2))
     assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
+
+
+_DIGEST = """
+import hashlib, numpy
+from deepfake_edge.training.h264 import through_h264
+pictures = list(numpy.random.default_rng(0).integers(0, 256, (4, 250, 274, 3), numpy.uint8))
+print(hashlib.sha256(b"".join(map(bytes, through_h264(pictures, 30)))).hexdigest())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fills fresh memory by an option of the GNU C library")
+def test_bytes_do_not_depend_on_what_memory_held():
+    def digest(filling: str) -> str:
+        variables = {**os.environ, "MALLOC_PERTURB_": filling}
+        return subprocess.run([sys.executable, "-c", _DIGEST], env=variables, check=True, capture_output=True).stdout
+
+    assert len({digest(filling) for filling in ("85", "170")}) == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
