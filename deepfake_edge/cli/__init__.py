@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         demo,
         detect,
         doctor,
+        evaluate,
         inspect,
         prepare,
         train,
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"deepfake-edge {__version__}")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing on stderr but errors")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (prepare, train, card, convert, inspect, build, verify, benchmark, detect, watch, demo, doctor):
+    workshop = (prepare, train, evaluate, card, convert)
+    for command in (*workshop, inspect, build, verify, benchmark, detect, watch, demo, doctor):
         command.add_parser(commands)
     return parser
