@@ -22,6 +22,7 @@ from deepfake_edge.training.evaluating.metrics import Judged, calibration_error,
 from deepfake_edge.training.evaluating.summary import judged_of
 
 _LEAST, _MOST = 0.02, 50.0
+_NONE, _MORE = "calibrate: no temperature is the best on these", "take more clips"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +80,7 @@ def fit_temperature(answers: Sequence[Answer], spec: ModelSpec) -> Fitted:
         found = f"only {labels.pop()} ones" if labels else "none"
         raise InvalidInput(f"calibrate: wanted clips of both labels with a full window, found {found}")
 
-    def loss(log_temperature: float) -> float:
-        changed = replace(spec, temperature=math.exp(log_temperature))
-        return log_loss(_windows(with_windows, changed))
-
-    bounds = (math.log(_LEAST), math.log(_MOST))
-    best = require("scipy.optimize", extra="train").minimize_scalar(loss, bounds=bounds, method="bounded")
-    temperature = math.exp(float(best.x))
-    if not 1.1 * _LEAST < temperature < _MOST / 1.1:
-        what = "it tells all clips apart" if temperature < 1 else "it is no better than chance"
-        raise InvalidInput(
-            f"calibrate: no temperature is the best on these {len(with_windows)} clips: {what}; use more"
-        )
+    temperature = _likeliest(with_windows, spec)
     fitted = replace(spec, temperature=temperature, threshold=_moved(spec.threshold, spec.temperature / temperature))
     before, after = ([judge(answer, each) for answer in with_windows] for each in (spec, fitted))
     flips = sum(
@@ -101,6 +91,21 @@ def fit_temperature(answers: Sequence[Answer], spec: ModelSpec) -> Fitted:
     )
     fitness = [_fitness(with_windows, each) for each in (spec, fitted)]
     return Fitted(temperature, fitted, fitness[0], fitness[1], len(with_windows), flips)
+
+
+def _likeliest(answers: Sequence[Answer], spec: ModelSpec) -> float:
+    def loss(log_temperature: float) -> float:
+        return log_loss(_windows(answers, replace(spec, temperature=math.exp(log_temperature))))
+
+    raw = _windows(answers, replace(spec, temperature=1.0))
+    if ((raw.scores > 0.5) == raw.fake).all():
+        raise InvalidInput(f"{_NONE} {len(answers)} clips: every window is right, so the lower the better; {_MORE}")
+    bounds = (math.log(_LEAST), math.log(_MOST))
+    best = require("scipy.optimize", extra="train").minimize_scalar(loss, bounds=bounds, method="bounded")
+    temperature = math.exp(float(best.x))
+    if not 1.1 * _LEAST < temperature < _MOST / 1.1:
+        raise InvalidInput(f"{_NONE} {len(answers)} clips: the model is no better than chance on them; {_MORE}")
+    return temperature
 
 
 def _fitness(answers: Sequence[Answer], spec: ModelSpec) -> Fitness:
