@@ -103,14 +103,14 @@ class Log:
         self._errors.clear()
 
     def log(self, severity: Any, msg: str) -> None:
-        """Take a line from TensorRT, from any of its threads."""
+        """Take a line from TensorRT, from any of its threads; of a build come very many, most of them chatter."""
         kinds: Any = type(self)
-        line = " ".join(str(msg).split())
         if severity in (kinds.ERROR, kinds.INTERNAL_ERROR):
+            line = _one_line(msg)
             self._errors.append(line)
             _log.warning("TensorRT: %s", line)
         elif severity == kinds.WARNING:
-            _log.debug("TensorRT: %s", line)
+            _log.debug("TensorRT: %s", _one_line(msg))
 
 
 @functools.cache
@@ -124,6 +124,10 @@ def implementing(kind: type, interface: Any) -> Any:
     TensorRT is imported when it is needed, so `interface` cannot stand among the bases of a class of ours.
     """
     return type(kind.__name__, (kind, interface), {})
+
+
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split())
 
 
 def _numbers(module: ModuleType) -> tuple[int, ...]:
