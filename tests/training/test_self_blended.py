@@ -53,6 +53,13 @@ def test_an_outer_tone_leaves_what_a_full_mask_covers(seed):
     assert not np.array_equal(fake[around][ring], real[around][ring])
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_an_outer_tone_has_no_edge_but_the_masks(seed):
+    blend = replace(blend_of(seed), tone_inside=False)
+    fake, mask = self_blend(picture(), BOX, blend)
+    assert np.array_equal(fake[mask == 0], apply_tone(picture(), blend.tone)[mask == 0])
+
+
 @pytest.mark.parametrize("landmarks", [LANDMARKS, None])
 def test_masks_lie_within_the_crop_that_shows_their_border(landmarks):
     for seed in range(40):
@@ -111,6 +118,7 @@ def test_no_tone_changes_nothing():
     [
         Tone(shift_bgr=(9.0, 0.0, 0.0)),
         Tone(contrast=0.8),
+        Tone(gamma=1.3),
         Tone(hue=8),
         Tone(saturation=0.5),
         Tone(shrink=3),
