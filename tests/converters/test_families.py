@@ -49,7 +49,7 @@ PARAMETERS = {
     "xception-conv-rnn": 24_251_050,
     "cnn-lstm": 4_918_769,
     "resnext50-lstm": 25_340_738,
-    "mobile-gru": 225_138,
+    "mobile-gru": 119_122,
     "cnn": 389_633,
     "meso4": 27_977,
     "mesoinception4": 28_615,

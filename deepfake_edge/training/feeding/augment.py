@@ -32,7 +32,7 @@ class Change:
         grow: and their sides are multiplied by this.
         flip: mirrored.
         turn_deg: turned around the face's centre.
-        tone: colour, and how far the picture is shrunk and blown up again.
+        tone: colour, how far the picture is shrunk and blown up again, and an unsharp mask.
         blur: standard deviation, as a share of the box's longer side.
         noise: standard deviation, in levels.
         noise_seed: what the noise is drawn from.
@@ -71,6 +71,7 @@ def draw_change(random: np.random.Generator, augment: Augmentation) -> Change:
         hue=colour * swing(5.0),
         saturation=1 + colour * swing(0.25),
         shrink=1 + chosen(augment.shrink) * random.uniform(0.0, 2.0),
+        sharpen=chosen(augment.sharpen) * random.uniform(0.0, 1.5),
     )
     return Change(
         shift_xy=(crop * swing(0.06), crop * swing(0.06)),

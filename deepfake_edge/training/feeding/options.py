@@ -22,6 +22,7 @@ class Augmentation:
         colour: share of which brightness (25 levels, 10 a channel), contrast (20 %), hue (10 degrees), saturation
             (25 %) and gamma (25 %) change, by up to that.
         shrink: share that is shrunk by up to 3 and blown up again.
+        sharpen: share that goes through an unsharp mask of up to 1.5.
         blur: share that is blurred, by up to 1.5 % of the face's longer side.
         noise: share with Gaussian noise of up to 8 levels, new in each frame.
         jpeg: share that goes through JPEG, of quality 100 down to 40.
@@ -36,6 +37,7 @@ class Augmentation:
     turn: float = 0.3
     colour: float = 0.8
     shrink: float = 0.2
+    sharpen: float = 0.2
     blur: float = 0.2
     noise: float = 0.2
     jpeg: float = 0.2
