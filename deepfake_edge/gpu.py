@@ -73,10 +73,17 @@ def why_no_engines(bundle: Bundle, precision: str | None, ordinal: int = 0) -> s
     """
     from deepfake_edge.cuda.device import open_device
     from deepfake_edge.engines.identity import parts_of
+    from deepfake_edge.engines.store import EngineStore
 
+    store = EngineStore()
     try:
+        parts = parts_of(bundle, precision)
+        # Before the GPU is opened and TensorRT loaded, which take their time.
+        for part in parts:
+            if (why := store.why_never(part)) is not None:
+                return f"{bundle.name} {part.name}: {why}"
         with open_device(ordinal) as device:
-            for part in parts_of(bundle, precision):
+            for part in parts:
                 _engine(bundle, part, device)
     except DeepfakeEdgeError as error:
         return str(error)

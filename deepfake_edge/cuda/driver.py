@@ -13,7 +13,7 @@ _LIBRARY = "libcuda.so.1"
 _NOT_INITIALIZED, _NO_DEVICE, _NOT_FOUND = 3, 100, 500
 # The end of the numbers that CUresult uses.
 _CODES = range(1, 1000)
-_INTEGRATED, _COMPUTE_MAJOR, _COMPUTE_MINOR = 18, 75, 76
+_MULTIPROCESSORS, _INTEGRATED, _COMPUTE_MAJOR, _COMPUTE_MINOR = 16, 18, 75, 76
 
 
 class DriverFailure(Exception):
@@ -37,6 +37,7 @@ class DeviceFacts:
     Attributes:
         ordinal: its number among the GPUs that the driver shows.
         compute_capability: e.g. (8, 7).
+        multiprocessors: how many it has; on Jetson some power modes leave fewer.
         memory_bytes: all of its memory; on an integrated GPU, which shares it with the CPU, all that it may use.
         integrated: it has the same memory as the CPU, as on Jetson.
         driver_version: the newest CUDA that the driver knows, e.g. "13.0".
@@ -45,6 +46,7 @@ class DeviceFacts:
     ordinal: int
     name: str
     compute_capability: tuple[int, int]
+    multiprocessors: int
     memory_bytes: int
     integrated: bool
     driver_version: str
@@ -107,6 +109,7 @@ class Driver:
             ordinal=ordinal,
             name=self._name(ordinal),
             compute_capability=(self._attribute(_COMPUTE_MAJOR, device), self._attribute(_COMPUTE_MINOR, device)),
+            multiprocessors=self._attribute(_MULTIPROCESSORS, device),
             memory_bytes=memory.value,
             integrated=bool(self._attribute(_INTEGRATED, device)),
             driver_version=f"{version.value // 1000}.{version.value % 1000 // 10}",

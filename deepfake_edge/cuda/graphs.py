@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 from collections.abc import Callable
 
@@ -52,11 +53,17 @@ def capture(context: Context, stream: Stream, work: Callable[[], None]) -> Graph
 
 def _record(context: Context, stream: Stream, work: Callable[[], None]) -> ctypes.c_void_p:
     context.call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), _THREAD_LOCAL)
+    # Whatever Python's collector frees in this thread now would end the recording: it frees memory on the device.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         work()
     except BaseException:
         _abandon(context, stream)
         raise
+    finally:
+        if collecting:
+            gc.enable()
     graph = ctypes.c_void_p()
     context.call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
     return graph

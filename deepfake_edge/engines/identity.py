@@ -16,6 +16,7 @@ from deepfake_edge.errors import InvalidInput
 # Raised when the same graph would be built in another way: flags, limits, how the batch axis is treated.
 RECIPE = 1
 PRECISIONS = ("fp32", "fp16", "int8")
+_NUMBERS = ("multiprocessors", "recipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Platform:
         tensorrt: the full version.
         compute_capability: of the GPU, e.g. `8.7`.
         device: the GPU's name.
+        multiprocessors: how many it has: boards of one name differ in it, and so do Jetson's power modes.
         driver: the newest CUDA version that the driver knows, e.g. `13.0`.
         recipe: how engines are built, `RECIPE`.
     """
@@ -33,6 +35,7 @@ class Platform:
     tensorrt: str
     compute_capability: str
     device: str
+    multiprocessors: int
     driver: str
     recipe: int = RECIPE
 
@@ -49,12 +52,12 @@ class Platform:
     @property
     def gpu(self) -> str:
         """The GPU, for people."""
-        return f"{self.device} (compute capability {self.compute_capability})"
+        return f"{self.device} (compute capability {self.compute_capability}, {self.multiprocessors} multiprocessors)"
 
     @property
     def timing_key(self) -> str:
         """Names what kernels took on this GPU with this TensorRT."""
-        return _digest([self.tensorrt, self.compute_capability, self.device])
+        return _digest([self.tensorrt, self.compute_capability, self.device, self.multiprocessors])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,14 @@ class Part:
     graph: bytes
     precision: str
 
+    @property
+    def graph_sha256(self) -> str:
+        """The digest of its ONNX file."""
+        return hashlib.sha256(self.graph).hexdigest()
+
     def identity(self, platform: Platform) -> EngineIdentity:
         """Its engine's, on a platform."""
-        return EngineIdentity(hashlib.sha256(self.graph).hexdigest(), self.precision, platform)
+        return EngineIdentity(self.graph_sha256, self.precision, platform)
 
 
 def parts_of(bundle: Bundle, precision: str | None) -> tuple[Part, ...]:
@@ -114,14 +122,15 @@ def parts_of(bundle: Bundle, precision: str | None) -> tuple[Part, ...]:
 def platform_of(facts: DeviceFacts) -> Platform:
     """What this TensorRT makes engines for, on a GPU. Raises MissingDependency."""
     major, minor = facts.compute_capability
-    return Platform(library.version(), f"{major}.{minor}", facts.name, facts.driver_version)
+    return Platform(library.version(), f"{major}.{minor}", facts.name, facts.multiprocessors, facts.driver_version)
 
 
 def identity_from(table: Mapping[str, Any]) -> EngineIdentity:
     """Read back what `asdict` made. Raises KeyError, TypeError or ValueError: it is something else."""
     found = {item.name: table["platform"][item.name] for item in fields(Platform)}
-    texts = (table["graph_sha256"], table["precision"], *(value for name, value in found.items() if name != "recipe"))
-    if not all(isinstance(value, str) for value in texts) or not isinstance(found["recipe"], int):
+    texts = [table["graph_sha256"], table["precision"], *(found[name] for name in found if name not in _NUMBERS)]
+    numbers = [found[name] for name in _NUMBERS]
+    if not all(isinstance(value, str) for value in texts) or not all(isinstance(value, int) for value in numbers):
         raise ValueError("not an engine's identity")
     return EngineIdentity(table["graph_sha256"], table["precision"], Platform(**found))
 

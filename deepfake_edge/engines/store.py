@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deepfake_edge.bundle import read_at_most
 from deepfake_edge.cache import cache_dir
-from deepfake_edge.engines.identity import EngineIdentity, Platform
+from deepfake_edge.engines.identity import EngineIdentity, Part, Platform
 from deepfake_edge.engines.sidecar import MAX_BYTES, Sidecar, read_sidecar
 from deepfake_edge.errors import BundleError, EngineMismatch
 from deepfake_edge.sealed import seal, unseal, write_atomically
@@ -82,15 +82,22 @@ class EngineStore:
             raise EngineMismatch(f"{path}: is damaged, or not what was built (its sha256 differs); {_BUILD_AGAIN}")
         return StoredEngine(plan, entry.sidecar)
 
+    def why_never(self, part: Part) -> str | None:
+        """Why there is no engine of a part for any device; None where there may be one. Needs no GPU, nor TensorRT."""
+        wanted = (part.graph_sha256, part.precision)
+        kept = [entry.sidecar and entry.sidecar.identity for entry in self.list()]
+        if any(found is None or (found.graph_sha256, found.precision) == wanted for found in kept):
+            return None
+        return _never_built(part.precision)
+
     def why_not(self, identity: EngineIdentity) -> str:
         """Why `find` has nothing for an identity, and what to do, in one sentence."""
-        command = f"deepfake-edge build BUNDLE --precision {identity.precision}"
         for found in [entry.sidecar.identity for entry in self.list() if entry.sidecar is not None]:
             same = (found.graph_sha256, found.precision) == (identity.graph_sha256, identity.precision)
             differs = found.platform.against(identity.platform)
             if same and differs:
-                return f"its engine was built {differs}; build it again: {command}"
-        return f"no engine was built for it on this machine; to have one: {command}"
+                return f"its engine was built {differs}; build it again: {_command(identity.precision)}"
+        return _never_built(identity.precision)
 
     def put(self, plan: bytes, sidecar: Sidecar) -> Path:
         """Keep an engine; an older one of the same identity is replaced. Returns the plan's path.
@@ -232,6 +239,14 @@ class EngineStore:
                 f"{path}: cannot be written: {error.strerror or error}; mend that, or name another folder in "
                 "DEEPFAKE_EDGE_CACHE"
             ) from error
+
+
+def _command(precision: str) -> str:
+    return f"deepfake-edge build BUNDLE --precision {precision}"
+
+
+def _never_built(precision: str) -> str:
+    return f"no engine was built for it on this machine; to have one: {_command(precision)}"
 
 
 def _look_at(path: Path) -> Entry:

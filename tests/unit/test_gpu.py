@@ -193,3 +193,15 @@ def test_verify_replays_what_is_built(path, bundle, tensorrt_double, capsys):
     build_engines(bundle)
     assert main(["verify", str(path), "--runtime", "tensorrt", "--json"]) == 0
     assert [item["precision"] for item in json.loads(capsys.readouterr().out)["results"]] == ["fp32"]
+
+
+def test_auto_opens_no_gpu_for_a_bundle_that_was_never_built(path, tensorrt_double, cuda_double):
+    before = len(cuda_double.calls)
+    with Detector(path, faces="whole"):
+        assert cuda_double.calls[before:] == []
+
+
+def test_another_power_mode_makes_the_engines_unfit(path, bundle, tensorrt_double, cuda_double):
+    build_engines(bundle)
+    cuda_double.facts(multiprocessors=4)
+    assert "8 multiprocessors), this is" in why_no_engines(bundle, None)

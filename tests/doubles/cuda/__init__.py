@@ -108,6 +108,7 @@ class CudaDouble:
         memory_bytes: int = 8 << 30,
         driver_version: str = "13.0",
         devices: int = 1,
+        multiprocessors: int = 8,
     ) -> None:
         """What the device says of itself; to be set before it is opened."""
         major, minor = (int(part) for part in driver_version.split("."))
@@ -118,6 +119,7 @@ class CudaDouble:
             ctypes.c_size_t(memory_bytes),
             major * 1000 + minor * 10,
             devices,
+            multiprocessors,
         )
 
     def fail(self, function: str, error: int, after: int = 0, times: int = 1) -> None:

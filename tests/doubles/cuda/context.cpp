@@ -115,6 +115,7 @@ DRIVER_API int cuDeviceGetAttribute(int* value, int attribute, int) {
   CALL(DRIVER);
   const Facts& facts = state().facts;
   switch (attribute) {
+    case 16: *value = facts.multiprocessors; break;
     case 18: *value = facts.integrated; break;
     case 19: *value = 1; break;  // can map host memory
     case 75: *value = facts.major; break;

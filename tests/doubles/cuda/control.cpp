@@ -43,9 +43,9 @@ DRIVER_API void double_reset(int enabled) {
 }
 
 DRIVER_API void double_facts(const char* name, int major, int minor, int integrated, size_t memory_bytes, int version,
-                             int devices) {
+                             int devices, int multiprocessors) {
   std::lock_guard<std::mutex> guard(state().lock);
-  state().facts = Facts{name, major, minor, integrated, devices, version, memory_bytes};
+  state().facts = Facts{name, major, minor, integrated, devices, version, memory_bytes, multiprocessors};
 }
 
 DRIVER_API void double_fail(const char* function, int error, int after, int times) {

@@ -86,6 +86,7 @@ struct Facts {
   std::string name = "CUDA driver double (no GPU)";
   int major = 8, minor = 7, integrated = 0, devices = 1, driver_version = 13000;
   size_t memory_bytes = size_t{8} << 30;
+  int multiprocessors = 8;
 };
 
 struct State {

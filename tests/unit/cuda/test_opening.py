@@ -20,7 +20,7 @@ def test_a_device_says_what_it_is(binding, cuda_double):
         name="Orin", compute_capability=(8, 7), integrated=True, memory_bytes=7 << 30, driver_version="12.6"
     )
     with open_device(0, binding) as device:
-        assert device.facts == DeviceFacts(0, "Orin", (8, 7), 7 << 30, True, "12.6")
+        assert device.facts == DeviceFacts(0, "Orin", (8, 7), 8, 7 << 30, True, "12.6")
         assert device.binding == binding
 
 

@@ -13,7 +13,7 @@ from deepfake_edge.engines.identity import EngineIdentity, Platform
 from deepfake_edge.engines.store import EngineStore
 from deepfake_edge.errors import BundleError
 
-IDENTITY = EngineIdentity("a" * 64, "fp16", Platform("10.3.0", "8.7", "Orin", "12.6"))
+IDENTITY = EngineIdentity("a" * 64, "fp16", Platform("10.3.0", "8.7", "Orin", 8, "12.6"))
 NOBODY = 65534
 
 

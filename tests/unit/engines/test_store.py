@@ -20,7 +20,7 @@ from deepfake_edge.engines.sidecar import Sidecar
 from deepfake_edge.engines.store import EngineStore
 from deepfake_edge.errors import BundleError, EngineMismatch
 
-ORIN = Platform("10.3.0", "8.7", "Orin", "12.6")
+ORIN = Platform("10.3.0", "8.7", "Orin", 8, "12.6")
 IDENTITY = EngineIdentity("a" * 64, "fp16", ORIN)
 PLAN = bytes(range(256)) * 8
 
@@ -72,8 +72,9 @@ def test_nothing_is_found_where_nothing_was_put(store):
     [
         ({"tensorrt": "10.7.0"}, "with TensorRT 10.3.0, this is 10.7.0"),
         ({"driver": "13.0"}, "with a driver for CUDA 12.6, this is one for 13.0"),
-        ({"compute_capability": "11.0"}, "for Orin (compute capability 8.7), this is Orin (compute capability 11.0)"),
-        ({"device": "Thor"}, "for Orin (compute capability 8.7), this is Thor"),
+        ({"compute_capability": "11.0"}, "this is Orin (compute capability 11.0, 8 multiprocessors)"),
+        ({"device": "Thor"}, "for Orin (compute capability 8.7, 8 multiprocessors), this is Thor"),
+        ({"multiprocessors": 4}, "this is Orin (compute capability 8.7, 4 multiprocessors)"),
         ({"recipe": 99}, "by recipe 1 of deepfake-edge, this one has recipe 99"),
     ],
 )
