@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import platform
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ from deepfake_edge.training import plots, workshop
 
 FORMAT = 1
 _PACKAGES = ("deepfake-edge", "tensorflow", "keras", "numpy", "opencv-python", "av")
+_DRAW_EVERY_S = 20.0
 _CURVES = ("loss", "val_loss", "val_auc", "val_accuracy", "rate")
 
 
@@ -41,6 +43,7 @@ class RunFolder:
         self.best_model = path / "best.keras"
         self.checkpoint = path / "checkpoint" / "state.npz"
         self.best_weights = path / "checkpoint" / "best.npz"
+        self._drawn_s = time.monotonic()
 
     def check_new(self) -> None:
         """Refuse a folder that exists. Raises InvalidInput."""
@@ -88,16 +91,22 @@ class RunFolder:
         )
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The table and the picture of all epochs; the last one for TensorBoard."""
+        """The table of all epochs, the last one for TensorBoard, and now and then the picture. Raises OSError."""
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[-1]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         self.write(self.path / "history.csv", text.getvalue().encode())
-        curves = self.path / "curves.png"
-        with self._told(curves):
-            plots.curves({name: [float(row[name]) for row in rows] for name in _CURVES}, curves)
         self._log(rows[-1], len(rows))
+        if time.monotonic() - self._drawn_s >= _DRAW_EVERY_S:
+            self.draw_curves(rows)
+
+    def draw_curves(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The picture of all epochs. Raises OSError."""
+        path = self.path / "curves.png"
+        with self._told(path):
+            plots.curves({name: [float(row[name]) for row in rows] for name in _CURVES}, path)
+        self._drawn_s = time.monotonic()
 
     def write(self, path: Path, data: bytes) -> None:
         """A file of it, whole or not at all.

@@ -41,6 +41,7 @@ class Network:
         self.half = ("float16" if gpus else "bfloat16") if mixed else None
         with strategy.scope(), self._policy():
             self.model = _built(plan)
+        self._plain: Any = None
         # Half a probability is too coarse for a loss.
         for layer in endings(self.model) if mixed else ():
             layer.dtype_policy = self._keras.DTypePolicy("float32")
@@ -78,8 +79,7 @@ class Network:
         name = _IMAGENET[backbone.name]
         build: Callable[..., Any] = getattr(self._keras.applications, name)
         try:
-            with workshop.quiet():
-                source = build(include_top=False, weights="imagenet", input_shape=(None, None, 3))
+            source = build(include_top=False, weights="imagenet", input_shape=(None, None, 3))
         except Exception as error:
             raise MissingDependency(
                 f"imagenet: the weights of {name} cannot be fetched ({last_line(error)}); train where the network "
@@ -89,11 +89,12 @@ class Network:
 
     def save(self) -> bytes:
         """The whole model as a float32 `.keras` file, without an optimizer."""
-        plain = _built(self._plan)
-        plain.set_weights(self.model.get_weights())
+        if self._plain is None:
+            self._plain = _built(self._plan)
+        self._plain.set_weights(self.model.get_weights())
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.keras"
-            plain.save(path)
+            self._plain.save(path)
             return path.read_bytes()
 
     @contextmanager
@@ -108,8 +109,7 @@ class Network:
 
 def _built(plan: Plan) -> Any:
     try:
-        with workshop.quiet():
-            return plan.family.build(**plan.sizes)
+        return plan.family.build(**plan.sizes)
     except ValueError as error:
         if isinstance(error, InvalidInput):
             raise

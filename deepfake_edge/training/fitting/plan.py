@@ -117,7 +117,7 @@ def _rate_notes(own: ModelSpec, frames: int, given: dict[str, Any], settings: Se
     if settings.fps is None:
         yield (
             "the clips were prepared evenly over their time, so their windows have no rate of their own; for a model "
-            "of windows: deepfake-edge prepare --consecutive FPS"
+            "of windows: deepfake-edge prepare --consecutive"
         )
     elif "sample_fps" not in given and own.clip.sample_fps is not None and settings.fps < own.clip.sample_fps:
         given["sample_fps"] = settings.fps

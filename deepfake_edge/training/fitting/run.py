@@ -128,25 +128,22 @@ def _train(training: Training, plan: Plan, folder: RunFolder, state: State, repo
         report.note(note)
     report.note(f"{plan.family.name} on {in_words(training.strategy)}: {plan.counts_in_words()}")
     folder.write_versions()
-    with stoppable() as stop, _typed_errors(training.batch):
+    with stoppable() as stop, workshop.quiet(), _typed_errors(training.batch):
         training.run(state, stop, resumed=folder.checkpoint.exists())
     found = {
         "best": next(row for row in reversed(state.history) if row["better"] and row["stage"] != "frames"),
         "epochs": len(state.history),
         "spent_s": round(state.spent_s, 1),
-        "convert": shlex.join(
-            [
-                "deepfake-edge",
-                "convert",
-                str(folder.best_model),
-                *plan.convert_options(),
-                "-o",
-                f"{plan.spec.family}.dfe",
-            ]
-        ),
+        "convert": shlex.join(_convert(plan, folder)),
     }
+    folder.draw_curves(state.history)
     folder.write_done(found)
     return _outcome(folder, found)
+
+
+def _convert(plan: Plan, folder: RunFolder) -> list[str]:
+    bundle = f"{plan.family.name}.dfe"
+    return ["deepfake-edge", "convert", str(folder.best_model), *plan.convert_options(), "-o", bundle]
 
 
 def _outcome(folder: RunFolder, found: Mapping[str, Any]) -> Outcome:

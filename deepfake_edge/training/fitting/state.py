@@ -76,8 +76,9 @@ def load_variables(path: Path, variables: Sequence[Any]) -> None:
 
 def _opened(path: Path) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        # From memory: numpy leaves the file open where it is no archive.
+        return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
 
 

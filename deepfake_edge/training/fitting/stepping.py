@@ -35,16 +35,18 @@ class Stepper:
         loss = keras.losses.CategoricalCrossentropy if two else keras.losses.BinaryCrossentropy
         self._loss = loss(label_smoothing=options.smoothing, reduction=None)
         with self._strategy.scope():
-            optimizer = keras.optimizers.Adam(_schedule(options, stage.rate or options.rate, steps))
-            self.optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if network.half == "float16" else optimizer
+            self._schedule = _schedule(options, stage.rate or options.rate, steps)
+            self._adam = keras.optimizers.Adam(self._schedule)
+            half = network.half == "float16"
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self._adam) if half else self._adam
             self.optimizer.build(model.trainable_variables)
         self._train = self._tensorflow.function(self._train_on_all, reduce_retracing=True)
         self._look = self._tensorflow.function(self._look_on_all, reduce_retracing=True)
 
     @property
     def rate(self) -> float:
-        """The learning rate of the next step."""
-        return float(np.asarray(getattr(self.optimizer, "inner_optimizer", self.optimizer).learning_rate))
+        """The learning rate of the last step."""
+        return float(self._schedule(self._adam.iterations.numpy() - 1))
 
     def train(self, batch: Batch) -> float:
         """Learn from a batch, whose size is a multiple of the number of devices; its mean loss before that."""

@@ -57,9 +57,10 @@ class Training:
             SourceError: a picture cannot be read.
             OSError: a file cannot be written.
         """
-        for place in range(state.stage, len(self._options.stages)):
+        first = state.stage
+        for place in range(first, len(self._options.stages)):
             course = make_course(self._plan, self._options, self._network, place)
-            if resumed and place == state.stage:
+            if resumed and place == first:
                 load_variables(self._folder.checkpoint, course.variables)
             while not self._over(course, state):
                 self._epoch(course, state, stop)
@@ -74,7 +75,6 @@ class Training:
 
     def _epoch(self, course: Course, state: State, stop: Stop) -> None:
         began = time.monotonic()
-        rate = course.stepper.rate
         with course.feed.typed_errors():
             for batch in course.feed.dataset(len(state.history), state.step):
                 self._step(course, state, batch)
@@ -85,7 +85,7 @@ class Training:
                 self._end_if(stop)
         found = validate(course.stepper, course.still, course.spec)
         state.spent_s += time.monotonic() - began
-        self._finish(course, state, found, rate)
+        self._finish(course, state, found)
         self._end_if(stop)
 
     def _step(self, course: Course, state: State, batch: Any) -> None:
@@ -103,14 +103,14 @@ class Training:
         kind = f"{course.stage.kind}:{course.stage.epochs}"
         self._report.step(Moment(kind, state.epoch + 1, course.stage.epochs, mean, before, done, sum(self._steps)))
 
-    def _finish(self, course: Course, state: State, found: Validation, rate: float) -> None:
+    def _finish(self, course: Course, state: State, found: Validation) -> None:
         """An epoch's end: is it the best, and all that is written of it; the checkpoint comes last."""
         value = [found.auc, -found.loss] if self._options.watch == "auc" else [-found.loss, found.auc]
         better = state.best is None or value > state.best
         row = {
             "epoch": len(state.history) + 1,
             "stage": course.stage.kind,
-            "rate": float(f"{rate:.6g}"),
+            "rate": float(f"{course.stepper.rate:.6g}"),
             "loss": state.loss / course.feed.steps,
             "val_loss": found.loss,
             "val_auc": found.auc,
