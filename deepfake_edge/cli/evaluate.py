@@ -123,7 +123,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _on_prepared(arguments: argparse.Namespace) -> Report:
-    from deepfake_edge.training.evaluating.answers import ask_all
+    from deepfake_edge.training.evaluating.answers import ask_all, records_sha256
     from deepfake_edge.training.evaluating.bootstrap import Resampling
     from deepfake_edge.training.evaluating.calibrated import calibrate, check_unseen
     from deepfake_edge.training.evaluating.predictors import load_predictors
@@ -147,6 +147,7 @@ def _on_prepared(arguments: argparse.Namespace) -> Report:
     data = {
         "folder": str(arguments.data),
         "split": arguments.split,
+        "sha256": records_sha256(prepared, arguments.split),
         "face pictures": asdict(prepared.settings),
         "clips without a face": sum(clip.split == arguments.split for clip in prepared.left_out),
     }

@@ -55,8 +55,8 @@ def roc(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path
     """
     with _figure(path) as (panel,):
         panel.plot((0, 1), (0, 1), ":", color=_GREY, label="chance")
-        for colour, (title, (false_positives, true_positives)) in zip(_colours(), lines.items(), strict=False):
-            panel.plot(false_positives, true_positives, color=colour, label=title)
+        for style, (title, (false_positives, true_positives)) in zip(_styles(len(lines)), lines.items(), strict=False):
+            panel.plot(false_positives, true_positives, label=title, **style)
         _unit(panel, "ROC over videos", "real videos called fake", "fakes called fake")
 
 
@@ -72,8 +72,8 @@ def precision_recall(
     """
     with _figure(path) as (panel,):
         panel.axhline(share_fake, linestyle=":", color=_GREY, label="chance")
-        for colour, (title, (recalls, precisions)) in zip(_colours(), lines.items(), strict=False):
-            panel.step(recalls, precisions, where="post", color=colour, label=title)
+        for style, (title, (recalls, precisions)) in zip(_styles(len(lines)), lines.items(), strict=False):
+            panel.step(recalls, precisions, where="post", label=title, **style)
         _unit(panel, "Precision and recall over videos", "recall", "precision")
 
 
@@ -86,12 +86,13 @@ def reliability(bars: Mapping[str, Sequence[tuple[float, float, float]]], path: 
     """
     with _figure(path) as (panel,):
         panel.plot((0, 1), (0, 1), ":", color=_GREY, label="calibrated")
-        for colour, (title, bins) in zip(_colours(), bars.items(), strict=False):
+        for style, (title, bins) in zip(_styles(len(bars)), bars.items(), strict=False):
             filled = [each for each in bins if each[2] > 0]
             scores, shares, weights = zip(*filled, strict=True) if filled else ((), (), ())
-            panel.plot(scores, shares, "-", color=colour, linewidth=0.8)
-            panel.scatter(scores, shares, [15 + 250 * weight for weight in weights], color=colour, label=title)
-        _unit(panel, "Reliability over videos (area: share of videos)", "mean fake score", "share of fakes")
+            panel.plot(scores, shares, "-", **style)
+            areas = [(15 + 250 * weight) * style["linewidth"] for weight in weights]
+            panel.scatter(scores, shares, areas, color=style["color"], label=title)
+        _unit(panel, "Reliability (area: share of videos)", "mean fake score", "share of fakes")
 
 
 def confusion(cells: Mapping[str, tuple[tuple[float, float], tuple[float, float]]], path: Path) -> None:
@@ -156,6 +157,12 @@ def _figure(
 def _unit(panel: Any, title: str, across: str, up: str) -> None:
     panel.set(title=title, xlabel=across, ylabel=up, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     panel.legend(fontsize="small")
+
+
+def _styles(count: int) -> Iterator[dict[str, Any]]:
+    """Later lines are thinner: where lines lie on one another, all can be seen."""
+    for number, colour in zip(range(count), _colours(), strict=False):
+        yield {"color": colour, "linewidth": 1.2 + 1.6 * (count - 1 - number) / max(count - 1, 1)}
 
 
 def _colours() -> Iterator[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.spec import ModelSpec
-from deepfake_edge.training.datasets.entries import LABELS, SPLITS, Split
+from deepfake_edge.training.datasets.entries import SPLITS, Split
 from deepfake_edge.training.evaluating.judging import Answer, ClipScore, ask, judge, whole
 from deepfake_edge.training.evaluating.predictors import Identity, Predictor
 from deepfake_edge.training.evaluating.stress import CLEAN, Condition, show
-from deepfake_edge.training.preparing.prepared import Prepared, PreparedClip
+from deepfake_edge.training.preparing.prepared import RECORD, Prepared, PreparedClip
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ def ask_all(
     return [Answered(item.identity, item.spec, answers) for item, answers in zip(predictors, found, strict=True)]
 
 
-def counts(scores: Sequence[ClipScore]) -> dict[str, int]:
-    """How many clips of each label."""
-    return {label: sum(score.label == label for score in scores) for label in LABELS}
+def records_sha256(prepared: Prepared, split: Split) -> str:
+    """A digest of what is known of a split's clips: two evaluations with the same one saw the same clips."""
+    digest = hashlib.sha256()
+    for clip in clips_of(prepared, split):
+        digest.update(f"{clip.id}\n".encode() + (clip.folder / RECORD).read_bytes())
+    return digest.hexdigest()

@@ -62,28 +62,31 @@ def interval(figure: Figure) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """What a reader must know of the figures: each reason once."""
-    found: dict[str, None] = {}
+    """What a reader must know of the figures: each reason once, with where it holds."""
+    found: dict[str, list[str]] = {}
     for title, summaries in report.summaries.items():
         for summary in summaries:
-            for name, figure in summary.figures.items():
-                if figure.reason is not None:
-                    what = f"{_NAMES.get(name, name)}: " if figure.value is None else ""
-                    found[f"{title}, {summary.group.title}, {summary.unit}: {what}{figure.reason}"] = None
+            where = f"{summary.group.title} {summary.unit}"
+            reasons = {
+                f"{_NAMES.get(name, name)}: {figure.reason}" if figure.value is None else figure.reason
+                for name, figure in summary.figures.items()
+                if figure.reason is not None
+            }
+            for reason in sorted(reasons):
+                found.setdefault(f"{title}: {reason}", []).append(where)
+    told = [f"{reason} ({', '.join(places)})" for reason, places in found.items()]
     for model in report.models:
         silent = sum(score.fake_score is None for score in model.scores)
         if silent:
-            found[
-                f"{model.identity.title}: {silent} of {len(model.scores)} clips have no verdict and no part in it"
-            ] = None
-    return list(found)
+            told.append(f"{model.identity.title}: {silent} of {len(model.scores)} clips have no verdict")
+    return told
 
 
 def markdown(sheet: Sheet) -> str:
     """A table in Markdown, under its title."""
     rows = [sheet.header, tuple("---" for _ in sheet.header), *sheet.rows]
     lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
-    return f"## {_cell(sheet.title)}\n" + "\n".join(lines) + "\n"
+    return f"## {_cell(sheet.title)}\n" + "\n".join(lines)
 
 
 def _cells(report: Report) -> Iterator[tuple[str, ...]]:

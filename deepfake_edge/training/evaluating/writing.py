@@ -12,7 +12,9 @@ stress.png         of a stress test only
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.sealed import write_atomically
@@ -53,7 +55,7 @@ def json_bytes(report: Report) -> bytes:
 
 
 def _markdown(report: Report) -> str:
-    told = [f"- {name}: {value}" for name, value in report.data.items()]
+    told = [f"- {name}: {_words(value)}" for name, value in report.data.items()]
     told += [
         f"- {item.title}: `{item.file}`, {item.precision} on {item.runtime}, sha256 {item.sha256}"
         for item in (model.identity for model in report.models)
@@ -63,7 +65,13 @@ def _markdown(report: Report) -> str:
     parts = ["# Evaluation", "\n".join(told)]
     if found := notes(report):
         parts.append("\n".join(f"- {note}" for note in found))
-    return "\n\n".join([*parts, *(markdown(sheet) for sheet in sheets(report))])
+    return "\n\n".join([*parts, *(markdown(sheet) for sheet in sheets(report))]) + "\n"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items() if item is not None)
+    return "; ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
 def _draw(report: Report, folder: Path) -> None:
