@@ -20,7 +20,7 @@ from deepfake_edge.sealed import write_atomically
 from deepfake_edge.tables import printable, table
 
 if TYPE_CHECKING:
-    from deepfake_edge.training.evaluating.predictors import Wanted
+    from deepfake_edge.training.evaluating.loading import Wanted
     from deepfake_edge.training.evaluating.report import Report
 
 _RESAMPLES = 1000
@@ -126,7 +126,7 @@ def _on_prepared(arguments: argparse.Namespace) -> Report:
     from deepfake_edge.training.evaluating.answers import ask_all, records_sha256
     from deepfake_edge.training.evaluating.bootstrap import Resampling
     from deepfake_edge.training.evaluating.calibrated import calibrate, check_unseen
-    from deepfake_edge.training.evaluating.predictors import load_predictors
+    from deepfake_edge.training.evaluating.loading import load_predictors
     from deepfake_edge.training.evaluating.report import Evaluated, make_report
     from deepfake_edge.training.evaluating.stress import CONDITIONS
     from deepfake_edge.training.preparing.prepared import read_prepared
@@ -193,7 +193,7 @@ def _detector(arguments: argparse.Namespace, path: Path, precision: str | None) 
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
-    from deepfake_edge.training.evaluating.predictors import Wanted
+    from deepfake_edge.training.evaluating.loading import Wanted
 
     overrides = spec_overrides(arguments.spec, arguments.classes)
     runtime = RuntimeOptions(arguments.runtime, None, arguments.threads, arguments.device)

@@ -92,7 +92,7 @@ def check_unseen(source: Path, run: Path | None, prepared: Prepared, split: Spli
     bundle = read_bundle(source)
     if bundle.provenance.get("source_sha256") != _sha256(run / "best.keras"):
         raise InvalidInput(f"calibrate: {bundle.name} was not converted from {run / 'best.keras'}")
-    trained = read_prepared(Path(_config(run)["prepared"])).of("train")
+    trained = read_prepared(_prepared_of(run)).of("train")
     known = {(clip.dataset, clip.source) for clip in trained}
     seen = [clip.id for clip in prepared.of(split) if (clip.dataset, clip.source) in known]
     if seen:
@@ -102,12 +102,12 @@ def check_unseen(source: Path, run: Path | None, prepared: Prepared, split: Spli
         )
 
 
-def _config(run: Path) -> dict[str, Any]:
+def _prepared_of(run: Path) -> Path:
     path = run / "config.json"
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InvalidInput(f"{path}: is not a run's ({error})") from error
+        return Path(json.loads(path.read_bytes())["prepared"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidInput(f"{path}: does not say what was trained on ({error})") from error
 
 
 def _sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake_edge.bundle import read_bundle, write_bundle
 from deepfake_edge.cli import main
+from deepfake_edge.training.evaluating.answers import records_sha256
 from deepfake_edge.training.evaluating.bootstrap import Resampling
 from deepfake_edge.training.evaluating.comparing import compare
 from deepfake_edge.training.evaluating.metrics import METRICS
@@ -80,6 +81,7 @@ def test_a_report_has_every_figure_and_every_score(capsys, prepared, bundles, tm
     assert out.startswith("Videos: 2 real, 2 fake\n")
     found = json.loads((folder / "report.json").read_text())
     assert found["data"]["split"] == "test"
+    assert found["data"]["sha256"] == records_sha256(prepared, "test") != records_sha256(prepared, "val")
     assert found["data"]["face pictures"] == asdict(prepared.settings)
     titles = ["frame.dfe fp32", "clip.dfe fp32", "clip.dfe int8"]
     assert [model["title"] for model in found["models"]] == titles

@@ -12,7 +12,7 @@ from deepfake_edge.runtime_choice import RuntimeOptions
 from deepfake_edge.spec import ClipSpec
 from deepfake_edge.training.datasets.entries import ClipEntry, Dataset
 from deepfake_edge.training.evaluating.judging import Answer, ClipWindows, ask, cut_windows, judge, whole
-from deepfake_edge.training.evaluating.predictors import Wanted, load_predictors
+from deepfake_edge.training.evaluating.loading import Wanted, load_predictors
 from deepfake_edge.training.preparing.prepared import Settings
 from deepfake_edge.training.preparing.preparing import prepare
 from training.evaluating.made import FRAME_SPEC, made_answer, made_clip

@@ -10,7 +10,7 @@ import pytest
 from deepfake_edge.runtime_choice import RuntimeOptions
 from deepfake_edge.training.evaluating.answers import ask_all
 from deepfake_edge.training.evaluating.judging import whole
-from deepfake_edge.training.evaluating.predictors import Wanted, load_predictors
+from deepfake_edge.training.evaluating.loading import Wanted, load_predictors
 from deepfake_edge.training.evaluating.stress import CLEAN, CONDITIONS, show
 
 _BY_NAME = {condition.name: condition for condition in CONDITIONS}
