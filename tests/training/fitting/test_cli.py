@@ -100,6 +100,7 @@ def test_wrong_use_is_one_line(prepared, tmp_path, capsys, given, words):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_a_run_that_goes_on(prepared, tmp_path):
     run = tmp_path / "run"
     given = ["train", str(prepared.folder), *SMALL, "--stages", "all:500", "--no-early-stop", "-o", str(run)]

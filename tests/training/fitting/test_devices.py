@@ -46,6 +46,7 @@ def two(prepared, tmp_path_factory):
     return out / "two"
 
 
+@pytest.mark.slow
 def test_two_devices_learn_as_one_does(prepared, two, tmp_path):
     fit(prepared, tmp_path / "one", options(LSTM, *STAGES))
     rows = list(zip(history(two), history(tmp_path / "one"), strict=True))
@@ -55,6 +56,7 @@ def test_two_devices_learn_as_one_does(prepared, two, tmp_path):
         assert float(on_two["val_loss"]) == pytest.approx(float(on_one["val_loss"]), rel=0.05)
 
 
+@pytest.mark.slow
 def test_more_devices_than_tensorflow_runs_with_are_refused(prepared, tmp_path):
     fit(prepared, tmp_path / "run", options(CNN, "all:1", feed=fed(windows=1)))
     with pytest.raises(InvalidInput, match="a process of its own"):

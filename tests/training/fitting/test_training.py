@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from deepfake_edge.errors import InferenceError, InvalidInput, MissingDependency, SourceError
+from deepfake_edge.errors import InferenceError, InvalidInput, MissingDependency, OutOfDeviceMemory, SourceError
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training import workshop
 from deepfake_edge.training.fitting import fit
@@ -19,7 +19,7 @@ from deepfake_edge.training.fitting.network import Network
 from deepfake_edge.training.fitting.plan import make_plan
 from deepfake_edge.training.fitting.validating import Validation
 from deepfake_edge.training.preparing.prepared import read_prepared
-from training.fitting.small import CNN, Told, fed, history, options, weights
+from training.fitting.small import CNN, Killer, Told, fed, history, options, weights
 
 LSTM = "cnn-lstm:size_px=32,frames=4"
 SMALL = [CNN, "meso4:size_px=32", LSTM]
@@ -173,16 +173,22 @@ def test_the_backbone_learns_single_crops_first(prepared, tmp_path, family):
     assert np.array_equal(kept["00000"], weights(tmp_path / "run")[0])
 
 
+@pytest.mark.slow
 def test_the_rate_rises_and_falls(prepared, tmp_path):
     run = tmp_path / "run"
     fit(prepared, run, options(CNN, "all:4", rate=1e-3, warm_up=0.5, feed=fed(batch=8)))
     rates = [float(row["rate"]) for row in history(run)]
     # Two of four steps rise, from a third of the way; then half a cosine.
     assert rates == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3, 5e-4], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_rate_stays(prepared, tmp_path):
     fit(prepared, tmp_path / "level", options(CNN, "all:2", rate=1e-3, schedule="constant", warm_up=0.0))
     assert [float(row["rate"]) for row in history(tmp_path / "level")] == [1e-3, 1e-3]
 
 
+@pytest.mark.slow
 def test_labels_are_smoothed_in_the_loss(prepared, tmp_path):
     for name, smoothing in (("hard", 0.0), ("smooth", 0.5)):
         fit(prepared, tmp_path / name, options(CNN, "all:1", smoothing=smoothing, rate=1e-9))
@@ -192,6 +198,7 @@ def test_labels_are_smoothed_in_the_loss(prepared, tmp_path):
     assert smooth >= -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
 
 
+@pytest.mark.slow
 def test_it_learns(prepared, tmp_path):
     run = tmp_path / "run"
     fit(prepared, run, options(CNN, "all:12", feed=fed(windows=4), rate=3e-3))
@@ -208,6 +215,16 @@ def test_a_loss_that_is_no_number_ends_it(prepared, tmp_path, monkeypatch):
         fit(prepared, tmp_path / "run", options(LSTM, "all:1"))
 
 
+@pytest.mark.parametrize("kind", ["TensorFlow's", pytest.param("Python's", marks=pytest.mark.slow)])
+def test_too_large_batches_are_said(prepared, tmp_path, kind):
+    def run_out():
+        errors = workshop.tensorflow().errors
+        raise MemoryError if kind == "Python's" else errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    with pytest.raises(OutOfDeviceMemory, match="out of memory with batches of 4 windows; use a smaller --batch"):
+        fit(prepared, tmp_path / "run", options(LSTM, "all:1"), Killer(1, run_out))
+
+
 def test_a_damaged_picture_is_named(prepared, tmp_path):
     shutil.copytree(prepared.folder, tmp_path / "data")
     for path in (tmp_path / "data").glob("clips/*/002.png"):
@@ -216,6 +233,7 @@ def test_a_damaged_picture_is_named(prepared, tmp_path):
         fit(read_prepared(tmp_path / "data"), tmp_path / "run", options(LSTM, "all:9"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_mixed_precision_computes_in_half_and_saves_float32(prepared, tmp_path, monkeypatch, half):
     run = tmp_path / "run"
