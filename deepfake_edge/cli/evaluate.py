@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _RESAMPLES = 1000
 _BUNDLE = ".dfe"
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands: Any) -> None:
@@ -81,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             write_atomically(json_bytes(report), arguments.json)
     if arguments.output is not None:
         write_report(report, arguments.output)
-        print(printable(f"wrote {arguments.output}/report.md"), file=sys.stderr)
+        logger.info("%s", printable(f"wrote {arguments.output}/report.md"))
     return 0
 
 
