@@ -57,7 +57,7 @@ def _parts(folder: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         records = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error}); unpack this part again") from None
     if not isinstance(records, dict):
         raise InvalidInput(f"{path}: wanted an object with a record for each clip, found {type(records).__name__}")
@@ -70,4 +70,7 @@ def _entry(metadata: Path, clip: Path, record: Any) -> ClipEntry:
     if label is None or split is None:
         wanted = f"a label of {', '.join(_LABELS)} and a split of {', '.join(_SPLITS)}"
         raise InvalidInput(f"{metadata}: {clip.name}: wanted {wanted}, got {record!r}")
-    return ClipEntry(clip, label, split, NAME, None, (), str(given.get("original") or clip.name))
+    original = given.get("original") or clip.name
+    if not isinstance(original, str):
+        raise InvalidInput(f"{metadata}: {clip.name}: wanted the name of a clip as its original, got {original!r}")
+    return ClipEntry(clip, label, split, NAME, None, (), original)

@@ -102,7 +102,7 @@ def _read_list(folder: Path, split: Split) -> list[str]:
     path = places[0] / f"{split}.json"
     try:
         return [_youtube(number) for pair in json.loads(path.read_bytes()) for number in pair]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         wanted = f'a list of pairs like ["033", "097"] ({error}); get it from {_LISTS_AT}'
         raise InvalidInput(f"{path}: wanted {wanted}") from None
 

@@ -13,6 +13,7 @@ margins up to 2.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -217,10 +218,13 @@ def picture_name(place: int) -> str:
 
 def _clip(place: Path, found: Mapping[str, Any]) -> PreparedClip:
     pictures = found["pictures"]
+    times_s = tuple(float(picture["time_s"]) for picture in pictures)
+    if not times_s or not all(map(math.isfinite, times_s)) or list(times_s) != sorted(times_s):
+        raise ValueError(f"wanted pictures in the order of their times, found times {times_s[:3]}...")
     return PreparedClip(
         **_known(place, found),
         folder=place,
-        times_s=tuple(float(picture["time_s"]) for picture in pictures),
+        times_s=times_s,
         boxes=tuple(_box(picture["box"]) for picture in pictures),
         seen=tuple(bool(picture["seen"]) for picture in pictures),
         landmarks=tuple(_landmarks(picture["landmarks"]) for picture in pictures),
@@ -242,6 +246,8 @@ def _known(place: Path, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _box(found: Any) -> Box:
     left, top, right, bottom = (float(side) for side in found)
+    if not all(map(math.isfinite, (left, top, right, bottom))) or right <= left or bottom <= top:
+        raise ValueError(f"box {found!r}")
     return (left, top, right, bottom)
 
 
@@ -252,7 +258,7 @@ def _landmarks(found: Any) -> Landmarks | None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{path}: cannot be read ({error}); prepare the clips again") from None
     if not isinstance(found, dict):
         raise InvalidInput(f"{path}: wanted an object, found {type(found).__name__}; prepare the clips again")
