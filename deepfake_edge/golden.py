@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -133,7 +133,10 @@ def _batches(rows: NDArray[_Number], size: int) -> list[NDArray[_Number]]:
 def _flipped(found: Floats, wanted: Floats, spec: ModelSpec, tolerance: float) -> NDArray[np.bool_]:
     before, now = fake_scores(wanted, spec), fake_scores(found, spec)
     flipped: NDArray[np.bool_] = (before >= spec.threshold) != (now >= spec.threshold)
-    return flipped & (np.abs(before - spec.threshold) > tolerance)
+    # The tolerance is one of probabilities as the networks give them, before the temperature.
+    odds = spec.threshold / max(1.0 - spec.threshold, 1e-12)
+    threshold = 1.0 - 1.0 / (1.0 + odds**spec.temperature)
+    return flipped & (np.abs(fake_scores(wanted, replace(spec, temperature=1.0)) - threshold) > tolerance)
 
 
 def _share(found: Floats, wanted: Floats) -> float:

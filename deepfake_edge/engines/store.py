@@ -85,9 +85,12 @@ class EngineStore:
     def why_never(self, part: Part) -> str | None:
         """Why there is no engine of a part for any device; None where there may be one. Needs no GPU, nor TensorRT."""
         wanted = (part.graph_sha256, part.precision)
-        kept = [entry.sidecar and entry.sidecar.identity for entry in self.list()]
-        if any(found is None or (found.graph_sha256, found.precision) == wanted for found in kept):
-            return None
+        for entry in self.list():
+            if entry.sidecar is None:
+                return None
+            identity = entry.sidecar.identity
+            if (identity.graph_sha256, identity.precision) == wanted:
+                return None
         return _never_built(part.precision)
 
     def why_not(self, identity: EngineIdentity) -> str:

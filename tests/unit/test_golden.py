@@ -51,12 +51,15 @@ def test_fp32_passes_up_to_its_tolerance(by, passed):
         assert replay(model, bundle).passed is passed
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.25, 4.0])
 @pytest.mark.parametrize(("threshold_above", "flips"), [(0.001, 0), (0.03, 1)])
-def test_another_label_is_a_flip_unless_rounding_alone_decides(threshold_above, flips):
-    """Of int8, whose tolerance is 0.02: a score that was `threshold_above` over the threshold now lies below it."""
+def test_another_label_is_a_flip_unless_rounding_alone_decides(threshold_above, flips, temperature):
+    """Of int8, whose tolerance is 0.02: an output that was `threshold_above` over the threshold now lies below it."""
     bundle = shifted(bright_means_fake(), 0.05, "int8")
     was = float(bundle.variants["int8"].golden.outputs[1, 0])
-    bundle = replace(bundle, spec=replace(bundle.spec, threshold=was - threshold_above))
+    odds = (was - threshold_above) / (1 - was + threshold_above)
+    threshold = 1 - 1 / (1 + odds ** (1 / temperature))
+    bundle = replace(bundle, spec=replace(bundle.spec, threshold=threshold, temperature=temperature))
     with at(bundle, "int8") as model:
         assert replay(model, bundle).flips == flips
 
