@@ -90,6 +90,17 @@ def test_dead_between_the_best_model_and_the_checkpoint(prepared, uninterrupted,
     assert_same(run, uninterrupted)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_clip_model_whose_backbone_learns_first(prepared, tmp_path, steps):
+    asked = options("mobile-gru:size_px=32,frames=4", "frames:1", "all:1", checkpoint_every=1)
+    fit(prepared, tmp_path / "whole", asked)
+    with pytest.raises(Death):
+        fit(prepared, tmp_path / "run", asked, Killer(steps + 1))
+    resume(tmp_path / "run")
+    assert_same(tmp_path / "run", tmp_path / "whole")
+
+
 def start(prepared, run, body):
     """A process of its own that trains as `whole()`, with the given report."""
     script = f"""
