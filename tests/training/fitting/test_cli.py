@@ -11,7 +11,9 @@ import time
 
 import pytest
 
+from deepfake_edge.bundle import read_bundle
 from deepfake_edge.cli import main
+from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training.fitting import TrainOptions, parse_stages
 from training.fitting.small import CNN, history
 
@@ -37,10 +39,8 @@ def test_what_convert_is_told_is_what_was_trained(prepared, tmp_path, capsys, mo
     assert main(["train", str(prepared.folder), "--batch", "4", *family, "--stages", "all:1", "-o", "run"]) == 0
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(line.split()[1:]) == 0
-    from deepfake_edge.bundle import read_bundle
-
-    spec = read_bundle(tmp_path / "cnn-lstm.dfe").spec.to_json()
-    assert spec == json.loads((tmp_path / "run" / "config.json").read_text())["spec"]
+    wanted = json.loads((tmp_path / "run" / "config.json").read_text())["spec"]
+    assert read_bundle(tmp_path / "cnn-lstm.dfe").spec == ModelSpec.from_json(wanted)
 
 
 def test_every_option_reaches_the_run(prepared, tmp_path):
