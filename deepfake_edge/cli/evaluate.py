@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -37,7 +38,7 @@ def add_parser(commands: Any) -> None:
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, metavar="PREPARED", help="a folder made by `prepare`")
     data.add_argument("--videos", type=Path, metavar="FOLDER", help="raw videos, as for `prepare`; for bundles alone")
-    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
+    parser.add_argument("--split", choices=("train", "val", "test"), help="default: test; with --calibrate val")
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="for report.json, report.md and pictures")
     parser.add_argument("--json", metavar="FILE", help="all figures as one JSON object; - is stdout")
     parser.add_argument("--stress", action="store_true", help="also under compression, blur, noise and the like")
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     from deepfake_edge.training.evaluating.writing import check_folder, json_bytes, write_report
 
     _check(arguments)
+    if arguments.split is None:
+        arguments.split = "val" if arguments.calibrate else "test"
     if arguments.output is not None:
         check_folder(arguments.output)
     report = _on_videos(arguments) if arguments.videos is not None else _on_prepared(arguments)
@@ -119,6 +122,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InvalidInput("--stress and --calibrate go with --data alone; prepare the videos first")
     if on_videos and any(path.suffix != _BUNDLE for path in arguments.models):
         raise InvalidInput("--videos goes through the whole detector, which takes bundles (.dfe) alone; convert first")
+    names = Counter(path.name for path in arguments.models)
+    if on_videos and (twice := [name for name, count in names.items() if count > 1]):
+        raise InvalidInput(f"models: {', '.join(twice)} is named twice; give files of different names")
     if arguments.calibrate and (len(arguments.models) != 1 or arguments.models[0].suffix != _BUNDLE):
         raise InvalidInput("--calibrate: wanted one bundle (.dfe)")
     if not arguments.calibrate and (arguments.write is not None or arguments.trained_by is not None):
@@ -170,6 +176,8 @@ def _on_videos(arguments: argparse.Namespace) -> Report:
 
     how = Resampling(arguments.resamples, arguments.seed)
     dataset = read_dataset(arguments.videos)
+    for note in dataset.notes:
+        logger.info("%s", printable(f"note: {note}"))
     models = []
     for path in arguments.models:
         for precision in _precisions(arguments) or (None,):

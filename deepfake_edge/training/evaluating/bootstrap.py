@@ -23,7 +23,7 @@ class Resampling:
     """How often videos are drawn anew, and from which seed.
 
     Raises:
-        InvalidInput: fewer than LEAST_RESAMPLES.
+        InvalidInput: fewer than LEAST_RESAMPLES, or a seed below 0.
     """
 
     count: int = LEAST_RESAMPLES
@@ -32,6 +32,8 @@ class Resampling:
     def __post_init__(self) -> None:
         if self.count < LEAST_RESAMPLES:
             raise InvalidInput(f"resamples: wanted at least {LEAST_RESAMPLES}, got {self.count}")
+        if self.seed < 0:
+            raise InvalidInput(f"seed: wanted at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True, slots=True)

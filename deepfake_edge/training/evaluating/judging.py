@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfake_edge.containers import IMAGE_SUFFIXES
 from deepfake_edge.data import Face, Floats, Pixels, Score, Track
 from deepfake_edge.model import fake_scores
 from deepfake_edge.preprocess import crop_batch
@@ -123,7 +125,8 @@ def judge(answer: Answer, spec: ModelSpec) -> ClipScore:
     for start_s, end_s, score in zip(windows.start_s, windows.end_s, scores, strict=True):
         ledger.add(Score(_TRACK, float(start_s), float(end_s), float(score)))
     duration_s = clip.times_s[-1] - clip.times_s[0]
-    verdict = ledger.verdict(Reading(len(answer.shown), len(answer.shown), duration_s))
+    still = PurePath(clip.source).suffix.lower() in IMAGE_SUFFIXES
+    verdict = ledger.verdict(Reading(len(answer.shown), len(answer.shown), duration_s, still=still))
     reason = None if verdict.fake_score is not None else verdict.reason
     return ClipScore(
         clip.id, clip.label, clip.dataset, clip.manipulation, verdict.fake_score, reason, tuple(scores.tolist())

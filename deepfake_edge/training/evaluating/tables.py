@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from deepfake_edge.tables import printable
 from deepfake_edge.training.evaluating.bootstrap import Figure
 from deepfake_edge.training.evaluating.metrics import METRICS
 from deepfake_edge.training.evaluating.report import Report, differences, stress_rows
+from deepfake_edge.training.evaluating.summary import Summary
 
 _NAMES = {"auc": "AUC", "eer": "EER", "average_precision": "average precision", "ece": "ECE", "f1": "F1"}
 
@@ -28,12 +28,12 @@ def sheets(report: Report) -> Iterator[Sheet]:
     titles = tuple(report.summaries)
     columns = list(zip(*report.summaries.values(), strict=True))
     for place, name in ((0, "Videos"), (1, "Windows")):
-        first = columns[place][0]
         rows = [
             (_NAMES.get(metric, metric), *(interval(summary.figures[metric]) for summary in columns[place]))
             for metric in METRICS
         ]
-        yield Sheet(f"{name}: {first.real} real, {first.fake} fake", ("", *titles), tuple(rows))
+        real, fake = _counts(columns[place])
+        yield Sheet(f"{name}: {real} real, {fake} fake", ("", *titles), tuple(rows))
     yield Sheet("Confusion, videos", ("", *_CELLS), tuple(_cells(report)))
     if groups := tuple(_group_rows(columns[2:])):
         yield Sheet("AUC over videos, by data set and manipulation", ("", "real", "fake", *titles), groups)
@@ -97,11 +97,19 @@ def _cells(report: Report) -> Iterator[tuple[str, ...]]:
         yield (model.identity.title, *counts, str(sum(score.fake_score is None for score in model.scores)))
 
 
-def _group_rows(columns: Sequence[Sequence[Any]]) -> Iterator[tuple[str, ...]]:
+def _group_rows(columns: Sequence[Sequence[Summary]]) -> Iterator[tuple[str, ...]]:
     for summaries in columns:
-        first = summaries[0]
         areas = (interval(summary.figures["auc"]) for summary in summaries)
-        yield (first.group.title, str(first.real), str(first.fake), *areas)
+        yield (summaries[0].group.title, *_counts(summaries), *areas)
+
+
+def _counts(summaries: Sequence[Summary]) -> tuple[str, str]:
+    """How many real and fake ones; where models have other numbers of them, each one's in turn."""
+
+    def told(numbers: list[int]) -> str:
+        return " / ".join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))
+
+    return told([each.real for each in summaries]), told([each.fake for each in summaries])
 
 
 def _stress(report: Report, number: int) -> Sheet:

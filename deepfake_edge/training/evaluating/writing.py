@@ -18,6 +18,7 @@ from typing import Any
 
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.sealed import write_atomically
+from deepfake_edge.tables import printable
 from deepfake_edge.training import plots
 from deepfake_edge.training.evaluating import metrics
 from deepfake_edge.training.evaluating.metrics import Judged
@@ -62,7 +63,7 @@ def _markdown(report: Report) -> str:
     ]
     how = report.resampling
     told.append(f"- in brackets: 95 % intervals, {how.count} bootstrap resamples of the videos, seed {how.seed}")
-    parts = ["# Evaluation", "\n".join(told)]
+    parts = ["# Evaluation", "\n".join(printable(line.replace("\n", " ")) for line in told)]
     if found := notes(report):
         parts.append("\n".join(f"- {note}" for note in found))
     return "\n\n".join([*parts, *(markdown(sheet) for sheet in sheets(report))]) + "\n"
@@ -99,6 +100,8 @@ def _draw(report: Report, folder: Path) -> None:
             for model in report.models
         }
         plots.stress(areas, folder / "stress.png")
+    else:
+        (folder / "stress.png").unlink(missing_ok=True)
 
 
 def _rates(judged: Judged) -> tuple[list[float], list[float]]:
