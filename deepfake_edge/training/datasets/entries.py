@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -79,10 +80,27 @@ class Dataset:
         return entry.path.relative_to(self.folder).as_posix()
 
 
-def list_files(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES, within: str = "*") -> list[Path]:
-    """The files of a folder with such endings, by name; hidden ones, and none that is not there, are left alone."""
-    found = folder.glob(within)
-    return sorted(file for file in found if file.suffix.lower() in suffixes and file.name[0] != "." and file.is_file())
+def list_files(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES, *, below: bool = False) -> list[Path]:
+    """The files of a folder with such endings, by name; hidden ones, and none that is not there, are left alone.
+
+    Args:
+        folder: where to look; one that is not there has none.
+        suffixes: endings in lower case, with their dots.
+        below: whether to look into the folders in it, too; links to folders are not followed.
+    Raises:
+        InvalidInput: a folder cannot be read: its clips would be missing without a word.
+    """
+    found: list[Path] = []
+    for place, inner, names in os.walk(folder, onerror=_refuse_folder):
+        found += [Path(place) / name for name in names if name[0] != "."]
+        if not below:
+            inner.clear()
+    return sorted(file for file in found if file.suffix.lower() in suffixes and file.is_file())
+
+
+def _refuse_folder(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise InvalidInput(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
 def refuse(what: str, names: list[str], advice: str) -> InvalidInput:

@@ -35,7 +35,7 @@ def listing(folder: Path) -> Listing:
     for place in places:
         split: Split = next((name for name in SPLITS if place == folder / name), "train")
         for label in LABELS:
-            for path in list_files(place / label, VIDEO_SUFFIXES | IMAGE_SUFFIXES, "**/*"):
+            for path in list_files(place / label, VIDEO_SUFFIXES | IMAGE_SUFFIXES, below=True):
                 below = path.relative_to(place / label).parts
                 kind = below[0] if label == "fake" and len(below) > 1 else None
                 group = path.stem if place == folder else path.relative_to(folder).as_posix()

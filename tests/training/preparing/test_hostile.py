@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 
@@ -73,4 +74,18 @@ def test_an_original_that_is_no_name_does_not_part_a_fake_from_it(tmp_path):
     }
     (tmp_path / "metadata.json").write_text(json.dumps(records))
     with pytest.raises(InvalidInput, match=r"wanted the name of a clip as its original, got \['a\.mp4'\]"):
+        read_dataset(tmp_path)
+
+
+def test_a_folder_of_fakes_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    fill(tmp_path, ["real/a.mp4", "fake/swap/b.mp4"])
+    scandir = os.scandir
+
+    def closed(place):
+        if os.fspath(place).endswith("swap"):
+            raise PermissionError(13, "Permission denied", os.fspath(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InvalidInput, match="swap: cannot be read: Permission denied"):
         read_dataset(tmp_path)
