@@ -158,8 +158,21 @@ def _evaluation(report: Mapping[str, Any]) -> Iterator[str]:
         for group in groups:
             name = " ".join(filter(None, (group["dataset"], group["manipulation"])))
             yield f"| {name} | {group['real']}, {group['fake']} | {_value(group['figures']['auc'])} |"
+        yield from _stress(model["stress"])
         if silent := model["no_verdict"]:
             yield from ("", f"{len(silent)} of {model['clips']} clips have no verdict and no part in this.")
+        figures = [figure for summary in model["summaries"] for figure in summary["figures"].values()]
+        reasons = dict.fromkeys(figure["reason"] for figure in figures if figure["reason"])
+        if reasons:
+            yield from ("", *(f"- {reason}" for reason in reasons))
+
+
+def _stress(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if rows:
+        yield from ("", "| condition | AUC over videos | other labels than clean |", "|---|---|---|")
+    for row in rows:
+        auc = "not measured" if row["auc"] is None else f"{row['auc']:.3f}"
+        yield f"| {row['condition']} | {auc} | {row['flips']} of {row['videos']} |"
 
 
 def _missing(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -174,9 +187,9 @@ def _missing(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _value(figure: Mapping[str, Any]) -> str:
     value, low, high = figure["value"], figure["low"], figure["high"]
     if value is None:
-        return f"not measured: {figure['reason']}"
+        return "not measured"
     if low is None or high is None:
-        return f"{value:.3f} ({figure['reason']})"
+        return f"{value:.3f}"
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 

@@ -36,9 +36,10 @@ def test_the_recipe_is_the_configuration_that_trained_it():
     parser = argparse.ArgumentParser()
     train_command.add_parser(parser.add_subparsers())
     given = parser.parse_args(recipe_line())
-    assert train_command._options(given).to_json() == train_command._options(given).from_json(
-        json.loads(RUN.read_text())["options"]
-    ).to_json()
+    assert (
+        train_command._options(given).to_json()
+        == train_command._options(given).from_json(json.loads(RUN.read_text())["options"]).to_json()
+    )
 
 
 def test_the_card_is_this_models():
