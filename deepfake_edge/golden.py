@@ -136,7 +136,8 @@ def _flipped(found: Floats, wanted: Floats, spec: ModelSpec, tolerance: float) -
     # The tolerance is one of probabilities as the networks give them, before the temperature.
     odds = spec.threshold / max(1.0 - spec.threshold, 1e-12)
     threshold = 1.0 - 1.0 / (1.0 + odds**spec.temperature)
-    return flipped & (np.abs(fake_scores(wanted, replace(spec, temperature=1.0)) - threshold) > tolerance)
+    clear: NDArray[np.bool_] = np.abs(fake_scores(wanted, replace(spec, temperature=1.0)) - threshold) > tolerance
+    return np.logical_and(flipped, clear)
 
 
 def _share(found: Floats, wanted: Floats) -> float:
