@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ from deepfake_edge.model import Model, Runtime, fake_scores, normalise
 from deepfake_edge.spec import ModelSpec
 
 _Number = TypeVar("_Number", bound=np.generic)
+# Log-odds stay finite, and their exponentials.
+_LEAST, _MOST_EXPONENT = 1e-12, 700.0
 # Largest difference of a probability from what the same networks gave when they were converted, by precision. Of bf16,
 # which was not there then, from fp32's: 4.6e-3 was measured on Meso4's published weights, and int8 bounds it.
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8": 2e-2, "bf16": 2e-2}
@@ -134,8 +137,9 @@ def _flipped(found: Floats, wanted: Floats, spec: ModelSpec, tolerance: float) -
     before, now = fake_scores(wanted, spec), fake_scores(found, spec)
     flipped: NDArray[np.bool_] = (before >= spec.threshold) != (now >= spec.threshold)
     # The tolerance is one of probabilities as the networks give them, before the temperature.
-    odds = spec.threshold / max(1.0 - spec.threshold, 1e-12)
-    threshold = 1.0 - 1.0 / (1.0 + odds**spec.temperature)
+    shown = min(max(spec.threshold, _LEAST), 1.0 - _LEAST)
+    log_odds = spec.temperature * math.log(shown / (1.0 - shown))
+    threshold = 1.0 / (1.0 + math.exp(min(max(-log_odds, -_MOST_EXPONENT), _MOST_EXPONENT)))
     clear: NDArray[np.bool_] = np.abs(fake_scores(wanted, replace(spec, temperature=1.0)) - threshold) > tolerance
     return np.logical_and(flipped, clear)
 

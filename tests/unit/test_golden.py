@@ -64,6 +64,14 @@ def test_another_label_is_a_flip_unless_rounding_alone_decides(threshold_above, 
         assert replay(model, bundle).flips == flips
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1e-7, 1.0])
+def test_any_threshold_and_temperature_can_be_replayed(threshold):
+    bundle = bright_means_fake()
+    bundle = replace(bundle, spec=replace(bundle.spec, threshold=threshold, temperature=100.0))
+    with at(bundle, "fp32") as model:
+        assert replay(model, bundle).flips == 0
+
+
 def test_a_draft_cannot_be_replayed():
     bundle = bright_means_fake()
     draft = replace(bundle, variants={"fp32": replace(bundle.variants["fp32"], golden=None)})

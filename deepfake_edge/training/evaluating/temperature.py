@@ -126,4 +126,6 @@ def _moved(threshold: float, factor: float) -> float:
     """The threshold where the log-odds of every score are multiplied by a factor; 0 and 1 stay."""
     if threshold in (0.0, 1.0):
         return threshold
-    return 1 / (1 + math.exp(-factor * math.log(threshold / (1 - threshold))))
+    exponent = -factor * math.log(threshold / (1 - threshold))
+    # Beyond, exp overflows; there the threshold is 0 or 1 in float64 anyway.
+    return 1 / (1 + math.exp(min(max(exponent, -700.0), 700.0)))
