@@ -12,9 +12,9 @@ from deepfake_edge.benchmarks.latency import Options
 from deepfake_edge.benchmarks.machine_peak import Peak
 from deepfake_edge.benchmarks.measured_product import product
 from deepfake_edge.bundle import read_bundle, write_bundle
-from deepfake_edge.runtime_choice import precisions_of
 from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.errors import InvalidInput
+from deepfake_edge.runtime_choice import precisions_of
 from fakes import bright_means_fake
 
 # Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.

@@ -11,7 +11,6 @@ from deepfake_edge.cli import main
 from deepfake_edge.converters import ConvertOptions, convert
 from deepfake_edge.golden import load_proven
 from deepfake_edge.runtime_choice import RuntimeOptions, choose_runtime
-from deepfake_edge.runtimes.ort import OnnxRuntimeNetwork
 from deepfake_edge.training.sample_clip import make_clip
 from deepfake_edge.training.untrained import seed_weights
 
