@@ -54,11 +54,7 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
         InvalidInput: the folder has no known layout or no clip, or its lists are absent or damaged.
     """
     options = options or ReadOptions()
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder}: {'is not a folder' if folder.exists() else 'does not exist'}")
     found = _listing(folder, options)
-    if not found.entries:
-        raise InvalidInput(f"{folder}: no clip in it")
     entries: list[ClipEntry] = []
     notes = list(found.notes)
     # FaceForensics++ is two data sets in one folder.
@@ -73,7 +69,27 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
     return Dataset(folder, tuple(entries), tuple(notes), crossing=options.splits == "published")
 
 
+def read_whole(folder: Path, kind: Kind = "auto", compression: str | None = None) -> Dataset:
+    """List all of a data set's clips. No published list is needed, and an entry's split says nothing.
+
+    Raises:
+        InvalidInput: the folder has no known layout or no clip, or is damaged.
+    """
+    found = _listing(folder, ReadOptions(kind, "drawn", compression))
+    return Dataset(folder, tuple(sorted(found.entries, key=lambda entry: entry.path)), found.notes, crossing=True)
+
+
 def _listing(folder: Path, options: ReadOptions) -> Listing:
+    """All clips. Raises InvalidInput: there is none."""
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder}: {'is not a folder' if folder.exists() else 'does not exist'}")
+    found = _published(folder, options)
+    if not found.entries:
+        raise InvalidInput(f"{folder}: no clip in it")
+    return found
+
+
+def _published(folder: Path, options: ReadOptions) -> Listing:
     kind = options.kind if options.kind != "auto" else _recognised(folder)
     if options.compression is not None and kind != "faceforensics":
         raise InvalidInput(f"compression: goes with FaceForensics++ alone; {folder} is read as {kind}")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.datasets.entries import Dataset
-from deepfake_edge.training.preparing.one_clip import Task, task_of
-from deepfake_edge.training.preparing.prepared import LeftOut, Prepared, PreparedClip, Settings, read_prepared
+from deepfake_edge.training.preparing.one_clip import NO_FACE, Task, task_of
+from deepfake_edge.training.preparing.prepared import CLIPS, LeftOut, Prepared, PreparedClip, Settings, read_prepared
 from deepfake_edge.training.preparing.processes import prepare_all
-from deepfake_edge.training.preparing.store import clear, locked, start
+from deepfake_edge.training.preparing.store import clear, locked, remove_clip, start
 
 
 def prepare(
@@ -23,8 +23,8 @@ def prepare(
 ) -> Prepared:
     """Take face pictures of a data set's clips.
 
-    A clip that a run before this one prepared, or left out, is not looked at again. Clips of other data sets may be
-    in the folder.
+    A clip that a run before this one prepared, or in which it found no face, is not looked at again; one that could
+    not be read is. Clips of other data sets may be in the folder.
 
     Args:
         dataset: what to prepare.
@@ -47,7 +47,9 @@ def prepare(
     with locked(folder):
         clear(folder)
         tasks = [task_of(entry, dataset.source(entry), folder) for entry in dataset.entries]
-        _check_splits(tasks, read_prepared(folder), dataset.crossing)
+        before = read_prepared(folder)
+        _check_splits(tasks, before, dataset.crossing)
+        _forget_unreadable(tasks, before)
         missing = [task for task in tasks if not task.place.exists()]
         with closing(prepare_all(missing, settings, jobs)) as through:
             for done, _ in enumerate(through, len(tasks) - len(missing) + 1):
@@ -71,3 +73,11 @@ def _check_splits(tasks: Sequence[Task], before: Prepared, crossing: bool) -> No
                 f"{before.folder}: has {clip.source} in {clip.split}, and now somebody in it would be in another "
                 "split; read the data set as before, or prepare into a new folder"
             )
+
+
+def _forget_unreadable(tasks: Sequence[Task], before: Prepared) -> None:
+    """Whatever kept a clip from being read may be gone; a file that was replaced has another id by now."""
+    sources = {(task.entry.dataset, task.source) for task in tasks}
+    for clip in before.left_out:
+        if clip.reason != NO_FACE and (clip.dataset, clip.source) in sources:
+            remove_clip(before.folder / CLIPS / clip.id)

@@ -73,6 +73,13 @@ def clear(folder: Path) -> None:
         shutil.rmtree(left_over)
 
 
+def remove_clip(place: Path) -> None:
+    """Remove a clip's folder, at once. Raises OSError."""
+    unfinished = place.with_name(f"{_UNFINISHED}{place.name}")
+    os.rename(place, unfinished)
+    shutil.rmtree(unfinished)
+
+
 def write_clip(place: Path, clip: PreparedClip | LeftOut, pictures: Sequence[Pixels] = ()) -> None:
     """Write a clip's folder, at once.
 

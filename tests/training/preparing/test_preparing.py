@@ -165,6 +165,19 @@ def test_clips_without_a_face_and_damaged_ones_are_left_out_with_their_reason(pl
         assert len(prepared.clips) == 4
 
 
+@pytest.mark.parametrize("damaged", ["same size", "another size"])
+def test_a_clip_that_could_not_be_read_is_tried_again(tmp_path, tiny, damaged):
+    clips = trees.fill(tmp_path / "clips", ["train/real/1.avi"], bytes(len(tiny) if damaged == "same size" else 9))
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert [clip.source for clip in prepare(read(clips), out, SETTINGS).left_out] == ["train/real/1.avi"]
+    prepared = prepare(read(trees.fill(clips, ["train/real/1.avi"], tiny)), out, SETTINGS)
+    assert [clip.source for clip in prepared.clips] == ["train/real/1.avi"]
+    assert prepared.left_out == ()
+    prepare(read(clips), tmp_path / "at-once", SETTINGS)
+    assert digests(out) == digests(tmp_path / "at-once")
+
+
 def test_somebody_cannot_move_to_another_split(plain, tmp_path):
     prepare(read(plain), tmp_path / "out", SETTINGS)
     found = read(plain)
