@@ -37,6 +37,7 @@ _SMALL: Mapping[str, Mapping[str, int]] = {
     "cnn": {"size_px": 32, "filters": 4},
     "meso4": {"size_px": 64},
     "mesoinception4": {"size_px": 64},
+    "mobile-gru": {"frames": 4, "size_px": 32, "units": 8},
 }
 _FORMS = (".keras", ".h5", ".weights.h5")
 _CUSTOM = ModelSpec(

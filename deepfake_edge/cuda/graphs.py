@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from deepfake_edge.cuda.context import Context, Resource
 from deepfake_edge.cuda.memory import Stream
@@ -52,21 +53,28 @@ def capture(context: Context, stream: Stream, work: Callable[[], None]) -> Graph
 
 
 def _record(context: Context, stream: Stream, work: Callable[[], None]) -> ctypes.c_void_p:
-    context.call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), _THREAD_LOCAL)
-    # Whatever Python's collector frees in this thread now would end the recording: it frees memory on the device.
+    with _no_collection():
+        context.call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), _THREAD_LOCAL)
+        try:
+            work()
+        except BaseException:
+            _abandon(context, stream)
+            raise
+        graph = ctypes.c_void_p()
+        context.call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
+    return graph
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's collector from freeing device memory in this thread meanwhile: that would end the recording."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        work()
-    except BaseException:
-        _abandon(context, stream)
-        raise
+        yield
     finally:
         if collecting:
             gc.enable()
-    graph = ctypes.c_void_p()
-    context.call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
-    return graph
 
 
 def _abandon(context: Context, stream: Stream) -> None:
