@@ -61,8 +61,7 @@ def prepare_clip(task: Task, settings: Settings, finder: FaceFinder) -> Prepared
         sightings = _watch(task.entry.path, settings, finder).sightings(settings)
         pictures = _cut(task.entry.path, sightings, settings)
     except SourceError as error:
-        reason = str(error).removeprefix(f"{task.entry.path}: ")
-        return _leave_out(task, f"cannot be read: {reason}")
+        return _leave_out(task, f"cannot be read: {_reason(task, error)}")
     if not pictures:
         return _leave_out(task, NO_FACE)
     clip = PreparedClip(
@@ -105,6 +104,15 @@ def _cut(path: Path, sightings: Sequence[Sighting], settings: Settings) -> list[
 def _frames(path: Path) -> Generator[Frame, None, None]:
     with open_source(path, _PICTURES_FPS) as source:
         yield from source.frames()
+
+
+def _reason(task: Task, error: SourceError) -> str:
+    """What is wrong with a clip, without the place of its data set: records do not depend on it."""
+    reason = str(error)
+    for shown in (str, repr, ascii):
+        source = shown(task.source)
+        reason = reason.replace(shown(str(task.entry.path)), source).removeprefix(f"{source}: ")
+    return reason
 
 
 def _leave_out(task: Task, reason: str) -> LeftOut:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -176,6 +177,27 @@ def test_a_clip_that_could_not_be_read_is_tried_again(tmp_path, tiny, damaged):
     assert prepared.left_out == ()
     prepare(read(clips), tmp_path / "at-once", SETTINGS)
     assert digests(out) == digests(tmp_path / "at-once")
+
+
+def test_a_reason_does_not_depend_on_where_the_data_set_lies(tmp_path, tiny, monkeypatch):
+    opened = Path.open
+
+    def closed(path, *args, **kwargs):
+        if path.stem == "it's closed" and args == ("rb",):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", closed)
+    names = [b"it's closed.avi", b"broken.avi", b"no utf-8 \xff.avi"]
+    found = []
+    for place in ("hier", "dört"):
+        clips = trees.fill(tmp_path / place / "clips", [f"real/{os.fsdecode(name)}" for name in names], b"no video")
+        prepared = prepare(read(clips), tmp_path / place / "out", SETTINGS)
+        assert len(prepared.left_out) == len(names)
+        assert "cannot be read: [Errno 13] Permission denied" in str(prepared.left_out)
+        assert not any(str(tmp_path) in clip.reason for clip in prepared.left_out)
+        found.append(digests(prepared.folder))
+    assert found[0] == found[1]
 
 
 def test_somebody_cannot_move_to_another_split(plain, tmp_path):
