@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.datasets import celeb_df, dfdc, faceforensics, plain
 from deepfake_edge.training.datasets.entries import ClipEntry, Dataset, Listing
-from deepfake_edge.training.datasets.splits import SplitMode, assign, take
+from deepfake_edge.training.datasets.splits import SplitMode, assign, lacking, take
 
 Kind: TypeAlias = Literal["auto", "faceforensics", "celebdf", "dfdc", "plain"]
 
@@ -58,7 +58,8 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
     entries: list[ClipEntry] = []
     notes = list(found.notes)
     # FaceForensics++ is two data sets in one folder.
-    for name in dict.fromkeys(entry.dataset for entry in found.entries):
+    names = list(dict.fromkeys(entry.dataset for entry in found.entries))
+    for name in names:
         kept, of_splits = assign([entry for entry in found.entries if entry.dataset == name], options.splits)
         entries += kept
         notes += [f"{name}: {note}" for note in of_splits]
@@ -66,6 +67,8 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
     if options.most is not None and options.most < len(entries):
         notes.append(f"{options.most} of {len(entries)} clips taken")
         entries = take(entries, options.most)
+    for name in names:
+        notes += [f"{name}: {note}" for note in lacking(entry for entry in entries if entry.dataset == name)]
     return Dataset(folder, tuple(entries), tuple(notes), crossing=options.splits == "published")
 
 

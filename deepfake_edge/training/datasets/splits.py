@@ -45,7 +45,7 @@ def assign(entries: Sequence[ClipEntry], mode: SplitMode) -> tuple[list[ClipEntr
         crossing[split, kind_of(entry)] += crosses
         if not crosses or mode == "published":
             kept.append(replace(entry, split=split))
-    return kept, [*_drawn(kept, open_splits, mode), *_notes(kept, crossing, mode)]
+    return kept, [*_drawn(kept, open_splits, mode), *_notes(crossing, mode)]
 
 
 def draw(name: str, splits: Collection[Split]) -> Split:
@@ -81,6 +81,17 @@ def take(entries: Sequence[ClipEntry], most: int) -> list[ClipEntry]:
     return sorted(taken, key=lambda entry: entry.path)
 
 
+def lacking(entries: Iterable[ClipEntry]) -> list[str]:
+    """Notes on splits without a clip, and on those of one label, by which nothing can be told apart."""
+    present = {(entry.split, entry.label) for entry in entries}
+    labels = {split: {label for place, label in present if place == split} for split in SPLITS}
+    absent = [split for split in SPLITS if not labels[split]]
+    notes = [f"no clip is in {' or '.join(absent)}"] if absent else []
+    notes += [f"{split} has no fakes" for split in SPLITS if labels[split] == {"real"}]
+    notes += [f"{split} has no real clips" for split in SPLITS if labels[split] == {"fake"}]
+    return notes
+
+
 def kind_of(entry: ClipEntry) -> str:
     """`real`, or how the fake was made."""
     return entry.manipulation or entry.label
@@ -106,7 +117,7 @@ def _drawn(kept: Sequence[ClipEntry], open_splits: Sequence[Split], mode: SplitM
     return [f"no {' or '.join(open_splits[1:])} is published: drawn from train, {whole} whole"]
 
 
-def _notes(kept: Sequence[ClipEntry], crossing: Counter[tuple[Split, str]], mode: SplitMode) -> list[str]:
+def _notes(crossing: Counter[tuple[Split, str]], mode: SplitMode) -> list[str]:
     notes = []
     total = crossing.total()
     if total and mode == "published":
@@ -114,10 +125,6 @@ def _notes(kept: Sequence[ClipEntry], crossing: Counter[tuple[Split, str]], mode
         notes.append(f"{words} are not of unseen people: {counted(crossing.items())}")
     elif total:
         notes.append(f"left out, because they show people of another split: {counted(crossing.items())}")
-    present = {entry.split for entry in kept}
-    absent = [split for split in SPLITS if split not in present]
-    if absent:
-        notes.append(f"no clip is in {' or '.join(absent)}")
     return notes
 
 

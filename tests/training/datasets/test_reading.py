@@ -209,6 +209,21 @@ def test_a_part_without_clips_is_said(tmp_path):
     assert f"{tmp_path.name}: no clip is in test" in read(tmp_path).notes
 
 
+def test_a_part_of_one_label_is_said(tmp_path):
+    names = ["train/real/1.mp4", "train/fake/1.mp4", "val/fake/1.mp4", "test/real/1.mp4", "test/real/2.mp4"]
+    notes = read(trees.fill(tmp_path, names)).notes
+    assert notes == (f"{tmp_path.name}: test has no fakes", f"{tmp_path.name}: val has no real clips")
+
+
+def test_a_subset_that_leaves_a_part_one_label_is_said(tmp_path):
+    trees.fill(tmp_path, [f"{split}/{label}/1.mp4" for split in ("train", "val", "test") for label in ("real", "fake")])
+    assert read(tmp_path).notes == ()
+    found = read(tmp_path, most=3)
+    missing = {"real": "fakes", "fake": "real clips"}
+    for entry in found.entries:
+        assert f"{tmp_path.name}: {entry.split} has no {missing[entry.label]}" in found.notes
+
+
 def test_unknown_layouts_and_options_are_refused(tmp_path):
     for folder, words in ((tmp_path, "no known layout"), (tmp_path / "gone", "does not exist")):
         with pytest.raises(InvalidInput, match=words):
