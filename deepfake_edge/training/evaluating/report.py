@@ -14,7 +14,7 @@ from deepfake_edge.training.evaluating.judging import ClipScore
 from deepfake_edge.training.evaluating.metrics import ECE_BINS
 from deepfake_edge.training.evaluating.predictors import Identity
 from deepfake_edge.training.evaluating.stress import Condition
-from deepfake_edge.training.evaluating.summary import Summary, summarise
+from deepfake_edge.training.evaluating.summary import Summary, judged_of, summarise
 
 FORMAT = 1
 _TOOLS = ("deepfake-edge", "scikit-learn", "numpy")
@@ -109,8 +109,10 @@ def stress_rows(report: Report, model: Evaluated) -> list[dict[str, Any]]:
     runs += [(item.name, item.words, model.stressed[item.name]) for item in report.conditions]
     for name, words, scores in runs:
         auc, reason = auc_of(scores, threshold)
-        difference = compare(model.scores, scores, (threshold, threshold))
-        rows.append({"condition": name, "words": words, "auc": auc, "auc_reason": reason, **asdict(difference)})
+        fake = judged_of(scores, "videos")[0].fake
+        counts = {"real": int((~fake).sum()), "fake": int(fake.sum())}
+        difference = asdict(compare(model.scores, scores, (threshold, threshold)))
+        rows.append({"condition": name, "words": words, **counts, "auc": auc, "auc_reason": reason, **difference})
     return rows
 
 

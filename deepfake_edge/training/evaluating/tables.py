@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deepfake_edge.tables import printable
-from deepfake_edge.training.evaluating.bootstrap import Figure
+from deepfake_edge.training.datasets.entries import LABELS
+from deepfake_edge.training.evaluating.bootstrap import LEAST_VIDEOS, Figure
 from deepfake_edge.training.evaluating.metrics import METRICS
-from deepfake_edge.training.evaluating.report import Report, differences, stress_rows
+from deepfake_edge.training.evaluating.report import Evaluated, Report, differences, stress_rows
 from deepfake_edge.training.evaluating.summary import Summary
 
 _NAMES = {"auc": "AUC", "eer": "EER", "average_precision": "average precision", "ece": "ECE", "f1": "F1"}
@@ -79,6 +80,8 @@ def notes(report: Report) -> list[str]:
         silent = sum(score.fake_score is None for score in model.scores)
         if silent:
             told.append(f"{model.identity.title}: {silent} of {len(model.scores)} clips have no verdict")
+        if report.conditions:
+            told += _stress_notes(report, model)
     return told
 
 
@@ -115,12 +118,23 @@ def _counts(summaries: Sequence[Summary]) -> tuple[str, str]:
 def _stress(report: Report, number: int) -> Sheet:
     model = report.models[number]
     rows = tuple(
-        (row["condition"], _short(row["auc"]), f"{row['flips']} of {row['videos']}", str(row["lost"]),
-         _short(row["mean_difference"]))
+        (row["condition"], str(row["real"]), str(row["fake"]), _short(row["auc"]),
+         f"{row['flips']} of {row['videos']}", str(row["lost"]), _short(row["mean_difference"]))
         for row in stress_rows(report, model)
     )  # fmt: skip
-    header = ("", "AUC", "flips", "verdicts lost", "mean difference")
+    header = ("", "real", "fake", "AUC", "flips", "verdicts lost", "mean difference")
     return Sheet(f"Stress: {model.identity.title}", header, rows)
+
+
+def _stress_notes(report: Report, model: Evaluated) -> Iterator[str]:
+    rows = stress_rows(report, model)
+    for label in LABELS:
+        if few := [row["condition"] for row in rows if row[label] < LEAST_VIDEOS]:
+            where = "every condition" if len(few) == len(rows) else ", ".join(few)
+            yield (
+                f"{model.identity.title}: stress: fewer than {LEAST_VIDEOS} {label} videos with a verdict, so its AUC "
+                f"says little of other videos ({where})"
+            )
 
 
 def _short(value: float | None) -> str:
