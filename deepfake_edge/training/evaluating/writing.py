@@ -12,6 +12,7 @@ stress.png         of a stress test only
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,25 @@ REPORT = "report.json"
 
 def check_folder(folder: Path) -> None:
     """Refuse a place that cannot hold a report, or holds something else. Raises InvalidInput."""
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder}: wanted a folder for the report, it is a file")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT).is_file():
+    place = folder.absolute()
+    _check_place(next(each for each in (place, *place.parents) if os.path.exists(each)))
+    if os.path.isdir(folder) and any(folder.iterdir()) and not (folder / REPORT).is_file():
         raise InvalidInput(f"{folder}: is not empty and holds no {REPORT}; give another folder")
+
+
+def check_file(file: Path) -> None:
+    """Refuse a place where no file can be written. Raises InvalidInput."""
+    if os.path.isdir(file):
+        raise InvalidInput(f"{file}: wanted a file for the figures, it is a folder")
+    _check_place(Path(os.path.realpath(file)).parent)
+
+
+def _check_place(folder: Path) -> None:
+    if not os.path.isdir(folder):
+        found = "is a file, wanted a folder" if os.path.exists(folder) else "there is no such folder; make it first"
+        raise InvalidInput(f"{folder}: {found}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidInput(f"{folder}: cannot be written to; give another place")
 
 
 def write_report(report: Report, folder: Path) -> None:
