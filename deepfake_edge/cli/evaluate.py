@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 _RESAMPLES = 1000
 _BUNDLE = ".dfe"
+_ALL = "all"
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,17 @@ def add_parser(commands: Any) -> None:
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, metavar="PREPARED", help="a folder made by `prepare`")
     data.add_argument("--videos", type=Path, metavar="FOLDER", help="raw videos, as for `prepare`; for bundles alone")
-    parser.add_argument("--split", choices=("train", "val", "test"), help="default: test; with --calibrate val")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test", _ALL),
+        help="default: test; with --calibrate val; with --videos all, whatever their split",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="for report.json, report.md and pictures")
     parser.add_argument("--json", metavar="FILE", help="all figures as one JSON object; - is stdout")
     parser.add_argument("--stress", action="store_true", help="also under compression, blur, noise and the like")
     parser.add_argument("--resamples", type=int, default=_RESAMPLES, metavar="N", help="of the bootstrap; 1000 or more")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
     _add_calibration(parser.add_argument_group("calibration"))
+    _add_videos(parser.add_argument_group("raw videos"))
     _add_reading(parser.add_argument_group("how models run"))
     parser.set_defaults(run=run)
 
@@ -59,25 +63,33 @@ def _add_calibration(group: Any) -> None:
     )
 
 
+def _add_videos(group: Any) -> None:
+    group.add_argument("--kind", metavar="LAYOUT", help="as for `prepare`")
+    group.add_argument("--compression", metavar="NAME", help="of FaceForensics++, as for `prepare`")
+    group.add_argument("--splits", metavar="MODE", help="where --split names one, as for `prepare`")
+    group.add_argument("--faces", default="auto", metavar="FINDER", help="as for `detect`")
+
+
 def _add_reading(group: Any) -> None:
     group.add_argument("--family", metavar="NAME[:SIZE=N,...]", help="of Keras files, as for `convert`")
     group.add_argument("--classes", metavar="NAMES", help="of Keras files, as for `convert`")
     group.add_argument(
         "--spec", action="append", default=[], metavar="KEY=VALUE", help="of Keras files, as for `convert`"
     )
-    group.add_argument("--faces", default="auto", metavar="FINDER", help="for --videos, as for `detect`")
     add_runtime_arguments(group, precision="of bundles, e.g. fp32,int8 (default: all that each one has)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the tables, write the report; returns 0."""
-    from deepfake_edge.training.evaluating.writing import check_folder, json_bytes, write_report
+    from deepfake_edge.training.evaluating.writing import check_file, check_folder, json_bytes, write_report
 
     _check(arguments)
     if arguments.split is None:
-        arguments.split = "val" if arguments.calibrate else "test"
+        arguments.split = _ALL if arguments.videos is not None else "val" if arguments.calibrate else "test"
     if arguments.output is not None:
         check_folder(arguments.output)
+    if arguments.json not in (None, "-"):
+        check_file(Path(arguments.json))
     report = _on_videos(arguments) if arguments.videos is not None else _on_prepared(arguments)
     if arguments.json == "-":
         sys.stdout.write(json_bytes(report).decode())
@@ -122,9 +134,10 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InvalidInput("--stress and --calibrate go with --data alone; prepare the videos first")
     if on_videos and any(path.suffix != _BUNDLE for path in arguments.models):
         raise InvalidInput("--videos goes through the whole detector, which takes bundles (.dfe) alone; convert first")
-    names = Counter(path.name for path in arguments.models)
-    if on_videos and (twice := [name for name, count in names.items() if count > 1]):
-        raise InvalidInput(f"models: {', '.join(twice)} is named twice; give files of different names")
+    if not on_videos and (arguments.split == _ALL or _layout(arguments)):
+        raise InvalidInput("--split all, --kind, --compression and --splits go with --videos alone")
+    if on_videos and arguments.splits is not None and arguments.split in (None, _ALL):
+        raise InvalidInput("--splits: all clips are taken, whatever their split; name a --split")
     if arguments.calibrate and (len(arguments.models) != 1 or arguments.models[0].suffix != _BUNDLE):
         raise InvalidInput("--calibrate: wanted one bundle (.dfe)")
     if not arguments.calibrate and (arguments.write is not None or arguments.trained_by is not None):
@@ -169,27 +182,35 @@ def _on_prepared(arguments: argparse.Namespace) -> Report:
 
 
 def _on_videos(arguments: argparse.Namespace) -> Report:
-    from deepfake_edge.training.datasets.reading import read_dataset
+    from deepfake_edge.training.datasets.reading import ReadOptions
     from deepfake_edge.training.evaluating.bootstrap import Resampling
+    from deepfake_edge.training.evaluating.loading import titles_of
     from deepfake_edge.training.evaluating.report import make_report
-    from deepfake_edge.training.evaluating.videos import evaluate_videos
+    from deepfake_edge.training.evaluating.videos import evaluate_videos, read_videos
 
     how = Resampling(arguments.resamples, arguments.seed)
-    dataset = read_dataset(arguments.videos)
+    titles = titles_of(arguments.models)
+    dataset = read_videos(arguments.videos, arguments.split, ReadOptions(**_layout(arguments)))
     for note in dataset.notes:
         logger.info("%s", printable(f"note: {note}"))
     models = []
-    for path in arguments.models:
+    for path, title in zip(arguments.models, titles, strict=True):
         for precision in _precisions(arguments) or (None,):
-            with _detector(arguments, path, precision) as detector, _progress(path.name) as progress:
-                models.append(evaluate_videos(detector, path, dataset, arguments.split, progress))
+            with _detector(arguments, path, precision) as detector, _progress(title) as progress:
+                models.append(evaluate_videos(detector, path, title, dataset, progress))
     data = {
         "folder": str(arguments.videos),
-        "split": arguments.split,
+        "split": "all clips" if arguments.split == _ALL else arguments.split,
         "faces": arguments.faces,
         "notes": list(dataset.notes),
     }
     return make_report(data, models, (), how)
+
+
+def _layout(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the user says of how the videos lie in their folder."""
+    given = {name: getattr(arguments, name) for name in ("kind", "compression", "splits")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _detector(arguments: argparse.Namespace, path: Path, precision: str | None) -> Detector:

@@ -53,13 +53,16 @@ class KerasPredictor:
         """Nothing is held that Python does not free."""
 
 
-def load_keras(path: Path, family: str | None, overrides: Mapping[str, str]) -> KerasPredictor:
+def load_keras(
+    path: Path, family: str | None, overrides: Mapping[str, str], title: str | None = None
+) -> KerasPredictor:
     """Load a .keras or .h5 file.
 
     Args:
         path: a model, or the weights of a named family.
         family: the architecture, `NAME` or `NAME:size=value,...`; None lets the file's structure tell.
         overrides: spec values, key to text; without any, a model in the folder of its run is what the run says.
+        title: unique among the models of one evaluation; None takes the file's name.
     Raises:
         ConversionError: it is no Keras file, cannot be loaded safely, or does not say what it expects.
         InvalidInput: an option is wrong.
@@ -75,7 +78,7 @@ def load_keras(path: Path, family: str | None, overrides: Mapping[str, str]) -> 
     spec = None if given else _spec_of_run(path)
     if spec is None:
         spec, _, _ = settle(loaded.family, KerasOrigin(loaded, parts).findings(), given)
-    identity = Identity(path.name, str(path), file.sha256, "keras", "tensorflow")
+    identity = Identity(title or path.name, str(path), file.sha256, "keras", "tensorflow")
     return KerasPredictor(identity, spec, _call(loaded, parts))
 
 

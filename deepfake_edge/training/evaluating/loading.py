@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,27 +34,42 @@ class Wanted:
     family: str | None = None
 
 
+def titles_of(files: Sequence[Path]) -> list[str]:
+    """Each file's name, with as many of the folders above it as tell it from the others of that name.
+
+    Raises:
+        InvalidInput: a file is named twice.
+    """
+    places = [Path(os.path.abspath(path)).parts for path in files]
+    titles = []
+    for number, (path, place) in enumerate(zip(files, places, strict=True)):
+        others = places[:number] + places[number + 1 :]
+        if place in others:
+            raise InvalidInput(f"models: {path} is named twice; name each file once")
+        depths = range(1, len(place) + 1)
+        depth = next(depth for depth in depths if place[-depth:] not in [other[-depth:] for other in others])
+        titles.append("/".join(place[-depth:]))
+    return titles
+
+
 def load_predictors(files: Sequence[Path], wanted: Wanted, stack: ExitStack) -> list[Predictor]:
     """Every model in every precision that is asked for; the stack closes them.
 
     Raises:
-        InvalidInput: two would have one title, or an option is wrong.
+        InvalidInput: a file is named twice, or an option is wrong.
         BundleError, ConversionError: a file is no model that can be read.
         InferenceError: a bundle does not say here what it said when it was converted.
     """
     found: list[Predictor] = []
-    for path in files:
+    for path, title in zip(files, titles_of(files), strict=True):
         if path.suffix == BUNDLE_SUFFIX:
             bundle = read_bundle(path)
             for precision in wanted.precisions or _precisions(bundle):
-                found.append(_bundle_predictor(path, bundle, precision, wanted))
+                found.append(_bundle_predictor(path, bundle, f"{title} {precision}", precision, wanted))
                 stack.callback(found[-1].close)
         else:
-            found.append(_keras_predictor(path, wanted))
+            found.append(load_keras(path, wanted.family, wanted.overrides or {}, title))
             stack.callback(found[-1].close)
-    titles = [item.identity.title for item in found]
-    if twice := sorted({title for title in titles if titles.count(title) > 1}):
-        raise InvalidInput(f"models: {', '.join(twice)} is named twice; give files of different names")
     return found
 
 
@@ -61,11 +77,7 @@ def _precisions(bundle: Bundle) -> list[str]:
     return list(dict.fromkeys(name.removesuffix("-unsigned") for name in bundle.variants))
 
 
-def _bundle_predictor(path: Path, bundle: Bundle, precision: str, wanted: Wanted) -> Predictor:
+def _bundle_predictor(path: Path, bundle: Bundle, title: str, precision: str, wanted: Wanted) -> Predictor:
     runtime = wanted.runtime
     options = RuntimeOptions(runtime.name, precision, runtime.threads, runtime.device)
-    return BundlePredictor(path, bundle, options, f"{path.name} {precision}")
-
-
-def _keras_predictor(path: Path, wanted: Wanted) -> Predictor:
-    return load_keras(path, wanted.family, wanted.overrides or {})
+    return BundlePredictor(path, bundle, options, title)

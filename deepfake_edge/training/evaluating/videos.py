@@ -3,51 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from deepfake_edge.detector import Detector
 from deepfake_edge.errors import InvalidInput, SourceError
 from deepfake_edge.training.datasets.entries import ClipEntry, Dataset, Split
+from deepfake_edge.training.datasets.reading import ReadOptions, read_dataset, read_whole
 from deepfake_edge.training.evaluating.judging import ClipScore
 from deepfake_edge.training.evaluating.predictors import Identity
 from deepfake_edge.training.evaluating.report import Evaluated
 
 
-def entries_of(dataset: Dataset, split: Split) -> tuple[ClipEntry, ...]:
-    """The clips of a split. Raises InvalidInput: it has none."""
+def read_videos(folder: Path, split: Split | Literal["all"], options: ReadOptions) -> Dataset:
+    """The clips of a split, or all, whatever their split.
+
+    Raises:
+        InvalidInput: there is none, or the folder cannot be read as a data set.
+    """
+    if split == "all":
+        return read_whole(folder, options.kind, options.compression)
+    dataset = read_dataset(folder, options)
     entries = tuple(entry for entry in dataset.entries if entry.split == split)
     if not entries:
-        raise InvalidInput(f"{dataset.folder}: no clip of the split {split}; name another --split")
-    return entries
+        raise InvalidInput(f"{folder}: no clip of the split {split}; name another --split, or all")
+    return replace(dataset, entries=entries)
 
 
 def evaluate_videos(
     detector: Detector,
     file: Path,
+    title: str,
     dataset: Dataset,
-    split: Split,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluated:
-    """The verdict on every clip of a split; one that cannot be read has none.
+    """The verdict on every clip; one that cannot be read has none.
 
     Args:
         detector: one bundle at work.
         file: the bundle, as the user named it.
+        title: unique among the models of one evaluation, but for the precision.
         dataset: the clips.
-        split: which of them.
         progress: told how many of how many clips are through.
     Raises:
-        InvalidInput: there is no such clip.
         InferenceError: the model failed.
     """
-    entries = entries_of(dataset, split)
     scores = []
-    for done, entry in enumerate(entries, start=1):
+    for done, entry in enumerate(dataset.entries, start=1):
         scores.append(_watch(detector, entry, dataset.source(entry)))
         if progress is not None:
-            progress(done, len(entries))
-    title = f"{file.name} {detector.precision}"
-    identity = Identity(title, str(file), detector.sha256, detector.precision, detector.runtime.name)
+            progress(done, len(dataset.entries))
+    identity = Identity(
+        f"{title} {detector.precision}", str(file), detector.sha256, detector.precision, detector.runtime.name
+    )
     return Evaluated(identity, detector.spec, tuple(scores))
 
 

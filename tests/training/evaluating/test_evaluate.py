@@ -152,16 +152,25 @@ def _prepare_grey(folder: Path, levels: dict[str, tuple[int, ...]]) -> None:
 @pytest.mark.parametrize(("arguments", "said"), [
     (("frame.dfe", "--data", "absent"), "is no prepared folder"),
     (("absent.dfe", "--data", "PREPARED"), "cannot be read"),
-    (("frame.dfe", "frame.dfe", "--data", "PREPARED"), "frame.dfe fp32 is named twice"),
+    (("frame.dfe", "frame.dfe", "--data", "PREPARED"), "frame.dfe is named twice"),
     (("frame.dfe", "--data", "PREPARED", "--precision", "int8"), "this bundle has fp32"),
     (("frame.dfe", "--data", "PREPARED", "--resamples", "10"), "wanted at least 1000"),
     (("frame.dfe", "--data", "PREPARED", "--write", "x.dfe"), "go with --calibrate alone"),
     (("frame.dfe", "clip.dfe", "--data", "PREPARED", "--calibrate"), "wanted one bundle"),
     (("frame.dfe", "--data", "PREPARED", "--calibrate", "--split", "train"), "not fitted on the split train"),
     (("frame.dfe", "--videos", "PREPARED", "--stress"), "go with --data alone"),
+    (("frame.dfe", "--data", "PREPARED", "--split", "all"), "go with --videos alone"),
+    (("frame.dfe", "--data", "PREPARED", "--kind", "plain"), "go with --videos alone"),
+    (("frame.dfe", "--videos", "PREPARED", "--splits", "drawn"), "name a --split"),
+    (("frame.dfe", "--videos", "PREPARED", "--compression", "c40"), "no known layout"),
     (("model.keras", "--videos", "PREPARED"), "takes bundles (.dfe) alone"),
     (("garbage.keras", "--data", "PREPARED"), "garbage.keras"),
     (("frame.dfe", "--data", "PREPARED", "-o", "."), "is not empty and holds no report.json"),
+    # The places are looked at before the models: there is none.
+    (("absent.dfe", "--data", "PREPARED", "-o", "frame.dfe"), "frame.dfe: is a file, wanted a folder"),
+    (("absent.dfe", "--data", "PREPARED", "-o", "frame.dfe/report"), "frame.dfe: is a file, wanted a folder"),
+    (("absent.dfe", "--data", "PREPARED", "--json", "absent/a.json"), "absent: there is no such folder"),
+    (("absent.dfe", "--data", "PREPARED", "--json", "."), "wanted a file for the figures, it is a folder"),
 ])  # fmt: skip
 def test_what_cannot_be_evaluated_is_said_in_one_line(capsys, prepared, bundles, monkeypatch, arguments, said):
     monkeypatch.chdir(bundles)
