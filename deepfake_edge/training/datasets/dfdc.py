@@ -3,7 +3,7 @@
     dfdc_train_part_0/metadata.json    {"a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"}, ...}
     dfdc_train_part_0/*.mp4
 
-Nobody is named: clips of one original are kept together.
+Nobody is named: clips of one original are kept together; a fake without one is by itself.
 """
 
 from __future__ import annotations
@@ -46,8 +46,12 @@ def listing(folder: Path) -> Listing:
             raise refuse(f"{path}: does not tell of clips beside it", unknown, "move these clips elsewhere")
         absent += len(records) - len(clips)
         entries += [_entry(path, clip, records[clip.name]) for clip in clips]
-    notes = (f"{absent} clips that {_METADATA} tells of are not in the folder",) if absent else ()
-    return Listing(tuple(entries), notes)
+    notes = [f"{absent} clips that {_METADATA} tells of are not in the folder"] if absent else []
+    alone = sum(entry.label == "fake" and entry.group == entry.path.name for entry in entries)
+    if alone:
+        where = "each may be in another split than the clip it was made from"
+        notes.append(f"fakes without an original in {_METADATA}: {alone}; {where}")
+    return Listing(tuple(entries), tuple(notes))
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -152,6 +152,16 @@ def test_dfdc_keeps_an_original_and_its_fakes_together(tmp_path):
     assert fake.group == "a7.mp4"
 
 
+def test_dfdc_fakes_without_an_original_are_counted(tmp_path):
+    path = trees.dfdc(tmp_path, parts=2) / "dfdc_train_part_1" / "metadata.json"
+    assert not any("without an original" in note for note in read(tmp_path).notes)
+    records = json.loads(path.read_text())
+    del records["a1fake.mp4"]["original"]
+    records["b1fake.mp4"]["original"] = None
+    path.write_text(json.dumps(records))
+    assert any(note.startswith("fakes without an original in metadata.json: 2;") for note in read(tmp_path).notes)
+
+
 def test_a_published_part_of_dfdc_stays(tmp_path):
     trees.dfdc(tmp_path, parts=2)
     path = tmp_path / "dfdc_train_part_1" / "metadata.json"
