@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from doubles.cuda import RealDriverLoadedError, load_cuda_double
 from doubles.fixtures import cuda_double, tensorrt_double  # noqa: F401
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +34,16 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     yield
     os.chdir(before)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The CUDA driver's double is there before TensorFlow is, whose stubs of the driver stay broken where they find none.
+
+    Until a test asks for it, it says that there is no GPU. On a GPU (`pytest -m gpu`) it keeps away.
+    """
+    if config.option.markexpr != "gpu" and shutil.which("g++"):
+        with suppress(RealDriverLoadedError):
+            load_cuda_double()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

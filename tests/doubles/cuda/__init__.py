@@ -69,7 +69,7 @@ def load_cuda_double() -> CudaDouble:
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     if "/libcuda.so" in maps:
         raise RealDriverLoadedError("this process has already loaded NVIDIA's libcuda.so.1")
-    flags = (*_FLAGS, "-Wl,-soname,libcuda.so.1")
+    flags = (*_FLAGS, "-Wl,-soname,libcuda.so.1", "-Wl,-Bsymbolic")
     library = compiled("libcuda.so.1", sorted(_FOLDER.glob("*.cpp")), sorted(_FOLDER.glob("*.h*")), flags)
     return CudaDouble(ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL))
 

@@ -233,7 +233,9 @@ DRIVER_API int cuGetProcAddress_v2(const char* symbol, void** function, int, uin
   *function = nullptr;
   for (const char* suffix : {"_v4", "_v3", "_v2", ""}) {
     Dl_info library;
-    dladdr(reinterpret_cast<void*>(&cuInit), &library);
+    // By what nobody else can export: TensorFlow has stubs of the driver's functions, under their names.
+    static const char mine = 0;
+    dladdr(&mine, &library);
     void* self = dlopen(library.dli_fname, RTLD_NOW | RTLD_NOLOAD);
     *function = dlsym(self, (name + suffix).c_str());
     dlclose(self);
