@@ -37,7 +37,7 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The CUDA driver's double is there before TensorFlow is, whose stubs of the driver stay broken where they find none.
+    """The driver's double is there before TensorFlow, whose stubs of the driver stay broken where they find none.
 
     Until a test asks for it, it says that there is no GPU. On a GPU (`pytest -m gpu`) it keeps away.
     """
