@@ -14,25 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*arguments: str, **environment: str) -> str:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DEEPFAKE_EDGE_"))}
+    # Not `python -m pytest`, which looks into the checkout first, where the native module is not.
+    pytest_itself = str(Path(sys.executable).with_name("pytest"))
+    options = ["-m", "gpu", "-n", "0", "-v", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "tests/gpu",
-            "-m",
-            "gpu",
-            "-n",
-            "0",
-            "-v",
-            "-p",
-            "no:cacheprovider",
-            *arguments,
-        ],
-        cwd=ROOT,
-        env={**ours, **environment},
-        capture_output=True,
-        text=True,
+        [pytest_itself, "tests/gpu", *options], cwd=ROOT, env={**ours, **environment}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
