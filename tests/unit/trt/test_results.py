@@ -162,11 +162,9 @@ def test_eight_threads_get_their_own_rows(engines, expected, lanes):
 def test_calls_that_find_the_lane_busy_are_one_execution(engines, expected):
     network = engines.network(lanes=1, graphs=False)
     inside, go_on = threading.Event(), threading.Event()
-    # Lives until the copies have run.
-    given = rows(1)
 
     def fill(address, stream):
-        engines.device.copy_to_device(address, given, stream)
+        engines.device.copy_to_device(address, rows(1), stream)
         inside.set()
         assert go_on.wait(WAIT_S)
 
@@ -203,11 +201,9 @@ def test_rows_that_are_made_on_the_device(engines, expected):
 def test_rows_that_are_made_on_the_device_are_computed_alone(engines, expected):
     network = engines.network(lanes=1)
     inside, go_on = threading.Event(), threading.Event()
-    # Lives until the copies have run.
-    given = rows(1)
 
     def fill(address, stream):
-        engines.device.copy_to_device(address, given, stream)
+        engines.device.copy_to_device(address, rows(1), stream)
         inside.set()
         assert go_on.wait(WAIT_S)
 
@@ -229,10 +225,9 @@ def test_rows_that_are_made_on_the_device_are_computed_alone(engines, expected):
 
 def test_what_fill_raises_comes_through_and_the_lane_goes_on(engines, expected):
     network = engines.network(lanes=1)
-    given = rows(1)
 
     def fill(address, stream):
-        engines.device.copy_to_device(address, given, stream)
+        engines.device.copy_to_device(address, rows(1), stream)
         raise ValueError("no crops")
 
     with pytest.raises(ValueError, match="no crops"):
