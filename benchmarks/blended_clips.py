@@ -13,23 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfake_edge.benchmarks.real_clips import FaceClip, read_clip, self_blended
-from deepfake_edge.errors import DeepfakeEdgeError, InvalidInput
-from deepfake_edge.optional import require
-
-
-def write_clip(clip: FaceClip, path: Path, fps: float) -> None:
-    """Write a clip's pictures without loss. Raises InvalidInput: this OpenCV cannot."""
-    cv2 = require("cv2")
-    height, width = clip.pictures[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), fps, (width, height))
-    if not writer.isOpened():
-        raise InvalidInput(f"{path}: this OpenCV cannot write FFV1")
-    try:
-        for picture in clip.pictures:
-            writer.write(picture)
-    finally:
-        writer.release()
+from deepfake_edge.benchmarks.real_clips import read_clip, self_blended, write_lossless
+from deepfake_edge.errors import DeepfakeEdgeError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clip = read_clip(path, given.fps)
             for number in range(1, given.blends + 1):
                 fake = self_blended(clip, (place, number), given.strength)
-                write_clip(fake, given.out / f"{path.stem}-{number}.mkv", given.fps)
+                write_lossless(fake.pictures, given.out / f"{path.stem}-{number}.mkv", given.fps)
     except (DeepfakeEdgeError, OSError) as error:
         parser.exit(1, f"{type(error).__name__}: {error}\n")
     return 0

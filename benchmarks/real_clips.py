@@ -13,6 +13,7 @@ from deepfake_edge.choices import choose_finder, open_source
 from deepfake_edge.containers import IMAGE_SUFFIXES
 from deepfake_edge.data import Face, Floats, Frame, Pixels
 from deepfake_edge.errors import InvalidInput
+from deepfake_edge.optional import require
 from deepfake_edge.pictures import read_picture
 from deepfake_edge.pixels import to_bgr
 from deepfake_edge.preprocess import crop_batch
@@ -65,6 +66,20 @@ def read_clip(path: Path, fps: float | None, faces: str = "auto") -> FaceClip:
     if not largest:
         raise InvalidInput(f"{path}: no face in it")
     return FaceClip(path.name, tuple(pictures), tuple(largest))
+
+
+def write_lossless(pictures: Sequence[Pixels], path: Path, fps: float) -> None:
+    """Write pictures of one size, uint8 (H, W, 3) BGR, as FFV1. Raises InvalidInput: this OpenCV cannot."""
+    cv2 = require("cv2")
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), fps, (width, height))
+    if not writer.isOpened():
+        raise InvalidInput(f"{path}: this OpenCV cannot write FFV1")
+    try:
+        for picture in pictures:
+            writer.write(picture)
+    finally:
+        writer.release()
 
 
 def self_blended(clip: FaceClip, seed: int | Sequence[int], strength: float) -> FaceClip:

@@ -35,7 +35,7 @@ def make_clip(path: Path) -> None:
     """
     picture = read_picture(photograph()).pixels
     middle = (picture.shape[1] / 2, picture.shape[0] * 0.4)
-    _write(path, picture, _Camera(middle, zoom=1.4, sway_px=20.0, size=(640, 480)))
+    _write(path, picture, Camera(middle, zoom=1.4, sway_px=20.0, size=(640, 480)))
 
 
 def make_close_up(path: Path, *, blended: bool) -> None:
@@ -54,13 +54,20 @@ def make_close_up(path: Path, *, blended: bool) -> None:
         picture, _ = self_blend(picture, _FACE, blend)
     left, top, right, bottom = _FACE
     width, height = _CLOSE_UP
-    camera = _Camera(((left + right) / 2, (top + bottom) / 2), width / (1.3 * (right - left)), 4.0, (width, height))
+    camera = Camera(((left + right) / 2, (top + bottom) / 2), width / (1.3 * (right - left)), 4.0, (width, height))
     _write(path, picture, camera)
 
 
 @dataclass(frozen=True, slots=True)
-class _Camera:
-    """Looks at a point of the photograph, sways by some pixels, turns by 3 degrees and comes closer by 0.1."""
+class Camera:
+    """Looks at a point of a photograph, sways by some pixels, turns by 3 degrees and comes closer by 0.1.
+
+    Attributes:
+        at_xy: the point, in the photograph's pixels.
+        zoom: pixels of the view to one of the photograph, at first.
+        sway_px: how far it sways to each side, in the view's pixels.
+        size: of the view, width and height.
+    """
 
     at_xy: tuple[float, float]
     zoom: float
@@ -68,6 +75,7 @@ class _Camera:
     size: tuple[int, int]
 
     def view(self, picture: Pixels, progress: float) -> Pixels:
+        """What it sees of a photograph, uint8 (H, W, 3), when this share of the clip is over."""
         swing = math.sin(2 * math.pi * progress)
         turn = cv2.getRotationMatrix2D(self.at_xy, 3.0 * swing, self.zoom + 0.1 * progress)
         across, down = self.size[0] / 2 - self.at_xy[0], self.size[1] / 2 - self.at_xy[1]
@@ -76,7 +84,7 @@ class _Camera:
         return seen
 
 
-def _write(path: Path, picture: Pixels, camera: _Camera) -> None:
+def _write(path: Path, picture: Pixels, camera: Camera) -> None:
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), _FPS, camera.size)
     if not writer.isOpened():
         raise InvalidInput(f"{path}: this OpenCV cannot write it")

@@ -21,12 +21,14 @@ cv2 = require("cv2")
 
 # A mask is drawn on a square of this side, which covers the face's box this many times.
 _SIDE, _SPAN = 128, 1.6
+# The paper's code always shrinks or sharpens.
+_SHARPNESS = ("shrink", "shrink", "shrink", "sharpen", "sharpen", "quality", "none")
 _RATIOS = (0.5, 0.75, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """A change of colour, sharpness and compression.
+    """A change of light, colour, sharpness and compression.
 
     Attributes:
         shift_bgr: added to the pixels of each channel.
@@ -37,6 +39,7 @@ class Tone:
         shrink: the picture is shrunk by this and blown up again; 1 leaves it.
         sharpen: share of an unsharp mask; 0 leaves it.
         quality: of a JPEG in between, 1..100; None leaves it.
+        exposure: multiplies all levels, before anything else.
     """
 
     shift_bgr: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -47,6 +50,7 @@ class Tone:
     shrink: float = 1.0
     sharpen: float = 0.0
     quality: int | None = None
+    exposure: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +86,10 @@ def draw_tone(random: np.random.Generator, strength: float = 1.0) -> Tone:
         "hue": random.uniform(-5, 5) * strength,
         "saturation": 1 + random.uniform(-0.25, 0.25) * strength,
     }
-    kind = random.choice(("none", "shrink", "sharpen", "quality"))
+    kind = random.choice(_SHARPNESS)
     return Tone(
         shift_bgr=(float(blue), float(green), float(red)),
-        shrink=float(random.uniform(1.5, 3.0)) if kind == "shrink" else 1.0,
+        shrink=float(random.uniform(1.5, 4.0)) if kind == "shrink" else 1.0,
         sharpen=float(random.uniform(0.3, 1.0)) if kind == "sharpen" else 0.0,
         quality=int(random.integers(30, 90)) if kind == "quality" else None,
         **values,
@@ -167,7 +171,7 @@ def apply_tone(picture: Pixels, tone: Tone) -> Pixels:
 
 def _lighting(tone: Tone) -> Pixels:
     """What each of the 256 levels of each channel becomes: uint8 (256, 1, 3)."""
-    levels = np.arange(256, dtype=np.float32)[:, None, None]
+    levels = np.arange(256, dtype=np.float32)[:, None, None] * np.float32(tone.exposure)
     lit = np.clip((levels - 127.5) * tone.contrast + 127.5 + np.asarray(tone.shift_bgr, np.float32), 0, 255)
     if tone.gamma != 1:
         lit = 255 * (lit / 255) ** tone.gamma

@@ -16,11 +16,13 @@ class Augmentation:
 
     Attributes:
         strength: multiplies every range below; 1.0 takes them as they are.
-        crop: share of windows whose boxes move by up to 6 % and grow or shrink by up to 10 %.
+        crop: share of windows whose boxes differ as those of other finders do: moved by up to 6 %, 0.9 to 1.4 times
+            as wide and 0.85 to 1.1 times as high.
         flip: share that is mirrored.
         turn: share that is turned by up to 10 degrees.
         colour: share of which brightness (25 levels, 10 a channel), contrast (20 %), hue (10 degrees), saturation
             (25 %) and gamma (25 %) change, by up to that.
+        exposure: share with up to two stops less light, or half a stop more.
         shrink: share that is shrunk by up to 3 and blown up again.
         sharpen: share that goes through an unsharp mask of up to 1.5.
         blur: share that is blurred, by up to 1.5 % of the face's longer side.
@@ -36,6 +38,7 @@ class Augmentation:
     flip: float = 0.5
     turn: float = 0.3
     colour: float = 0.8
+    exposure: float = 0.2
     shrink: float = 0.2
     sharpen: float = 0.2
     blur: float = 0.2

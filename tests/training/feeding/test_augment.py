@@ -16,10 +16,11 @@ BOX = (22.0, 18.0, 62.0, 66.0)
 POINTS = ((34.0, 38.0), (50.0, 38.0), (42.0, 48.0), (35.0, 56.0), (49.0, 56.0))
 CROP = CropSpec(32, margin=1.2, channel_order="bgr", mean=(0.0,) * 3, scale=(1.0,) * 3)
 EACH = {
-    "crop": Change(shift_xy=(0.05, -0.04), grow=1.05),
+    "crop": Change(shift_xy=(0.05, -0.04), grow_xy=(1.05, 0.95)),
     "flip": Change(flip=True),
     "turn": Change(turn_deg=8.0),
     "colour": Change(tone=Tone(shift_bgr=(9.0, 4.0, 7.0), contrast=1.1, gamma=1.2, hue=3, saturation=0.9)),
+    "exposure": Change(tone=Tone(exposure=0.6)),
     "shrink": Change(tone=Tone(shrink=2.5)),
     "sharpen": Change(tone=Tone(sharpen=1.2)),
     "blur": Change(blur=0.03),
@@ -72,8 +73,8 @@ def test_a_rate_of_one_draws_that_change_alone(name):
         for item in fields(Change)
         if getattr(change, item.name) != getattr(still, item.name)
     }
-    wanted = {"crop": {"shift_xy", "grow"}, "turn": {"turn_deg"}, "jpeg": {"quality"}, "video": {"crf"}}
-    wanted |= {"colour": {"tone"}, "shrink": {"tone"}, "sharpen": {"tone"}}
+    wanted = {"crop": {"shift_xy", "grow_xy"}, "turn": {"turn_deg"}, "jpeg": {"quality"}, "video": {"crf"}}
+    wanted |= {"colour": {"tone"}, "exposure": {"tone"}, "shrink": {"tone"}, "sharpen": {"tone"}}
     assert differing - {"noise_seed"} == wanted.get(name, {name})
 
 
@@ -86,18 +87,21 @@ def test_no_augmentation_changes_nothing():
 def test_strength_widens_the_ranges():
     def reach(strength):
         changes = [
-            drawn(Augmentation(strength=strength, crop=1.0, turn=1.0, jpeg=1.0, video=1.0), seed) for seed in range(200)
+            drawn(Augmentation(strength, crop=1.0, exposure=1.0, turn=1.0, jpeg=1.0, video=1.0), seed)
+            for seed in range(200)
         ]
         return (
             max(abs(change.shift_xy[0]) for change in changes),
+            *(end(change.grow_xy[axis] for change in changes) for axis in (0, 1) for end in (min, max)),
+            *(end(change.tone.exposure for change in changes) for end in (min, max)),
             max(abs(change.turn_deg) for change in changes),
             100 - min(change.quality for change in changes),
             max(change.crf for change in changes),
         )
 
-    assert reach(1.0) == pytest.approx((0.06, 10.0, 60, 40), rel=0.05)
-    assert reach(0.5) == pytest.approx((0.03, 5.0, 30, 29), rel=0.05)
-    assert reach(2.0) == pytest.approx((0.12, 20.0, 99, 51), rel=0.05)
+    assert reach(1.0) == pytest.approx((0.06, 0.9, 1.4, 0.85, 1.1, 0.533, 1.17, 10.0, 60, 40), rel=0.05)
+    assert reach(0.5) == pytest.approx((0.03, 0.949, 1.18, 0.922, 1.05, 0.73, 1.08, 5.0, 30, 29), rel=0.05)
+    assert reach(2.0) == pytest.approx((0.12, 0.81, 1.96, 0.7225, 1.21, 0.284, 1.37, 20.0, 99, 51), rel=0.05)
 
 
 def test_a_mirrored_window_is_the_mirrored_crop():
@@ -132,7 +136,12 @@ def test_video_takes_pictures_of_differing_sizes():
 def test_a_box_stays_where_it_meets_the_picture():
     edge = FaceWindow((picture(),), ((-30.0, 10.0, 2.0, 40.0),), (None,))
     assert change_window(edge, Change(shift_xy=(-0.06, 0.0))).boxes == edge.boxes
-    assert cut_window(change_window(edge, Change(shift_xy=(0.06, 0.0), grow=1.1)), CROP).shape == (1, 32, 32, 3)
+    assert cut_window(change_window(edge, Change(shift_xy=(0.06, 0.0), grow_xy=(1.1, 1.1))), CROP).shape == (
+        1,
+        32,
+        32,
+        3,
+    )
 
 
 def test_a_self_blend_is_the_same_in_all_frames_but_for_its_trembling():
