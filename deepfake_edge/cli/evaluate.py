@@ -171,7 +171,7 @@ def _on_prepared(arguments: argparse.Namespace) -> Report:
         "split": arguments.split,
         "sha256": records_sha256(prepared, arguments.split),
         "face pictures": asdict(prepared.settings),
-        "clips without a face": sum(clip.split == arguments.split for clip in prepared.left_out),
+        "clips without a face": sum(clip.entry.split == arguments.split for clip in prepared.left_out),
     }
     calibration = None
     if arguments.calibrate:

@@ -15,7 +15,7 @@ from deepfake_edge.cli.progress import Progress
 from deepfake_edge.tables import printable, table
 
 if TYPE_CHECKING:
-    from deepfake_edge.training.preparing.prepared import Prepared, PreparedClip
+    from deepfake_edge.training.preparing.prepared import LeftOut, Prepared
 
 _FRAMES, _FPS, _MOST_PX = 30, 12.0, 512
 _NAMED_FAILURES = 5
@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         0, or 1 where no clip shows a face.
     """
     from deepfake_edge.training.datasets.reading import ReadOptions, read_dataset
-    from deepfake_edge.training.preparing.prepared import Settings
     from deepfake_edge.training.preparing.preparing import prepare
+    from deepfake_edge.training.preparing.settings import Settings
 
     options = ReadOptions(arguments.kind, arguments.splits, arguments.compression, arguments.most)
     finder, _ = choose_finder(arguments.faces)
@@ -103,7 +103,7 @@ def print_summary(prepared: Prepared) -> None:
     print(table(_rows(prepared), _HEADER))
     failures = [clip for clip in prepared.left_out if clip.reason != NO_FACE]
     for clip in failures[:_NAMED_FAILURES]:
-        print(printable(f"left out: {clip.source}: {clip.reason}"), file=sys.stderr)
+        print(printable(f"left out: {clip.entry.source}: {clip.reason}"), file=sys.stderr)
     if len(failures) > _NAMED_FAILURES:
         print(f"left out: and {len(failures) - _NAMED_FAILURES} more", file=sys.stderr)
     if not prepared.clips:
@@ -114,17 +114,18 @@ def print_summary(prepared: Prepared) -> None:
 def _rows(prepared: Prepared) -> list[tuple[str, ...]]:
     """A row for each data set, split and kind."""
     from deepfake_edge.training.datasets.entries import SPLITS
+    from deepfake_edge.training.datasets.splits import kind_of
     from deepfake_edge.training.preparing.one_clip import NO_FACE
-    from deepfake_edge.training.preparing.prepared import LeftOut
+    from deepfake_edge.training.preparing.prepared import PreparedClip
 
     figures: defaultdict[tuple[str, int, str], Counter[str]] = defaultdict(Counter)
     everyone: list[PreparedClip | LeftOut] = [*prepared.clips, *prepared.left_out]
     for clip in everyone:
-        counts = figures[clip.dataset, SPLITS.index(clip.split), clip.manipulation or clip.label]
-        if isinstance(clip, LeftOut):
-            counts[NO_FACE if clip.reason == NO_FACE else "unreadable"] += 1
-        else:
+        counts = figures[clip.entry.dataset, SPLITS.index(clip.entry.split), kind_of(clip.entry)]
+        if isinstance(clip, PreparedClip):
             counts.update({"clips": 1, "pictures": len(clip.seen), "missed": clip.seen.count(False)})
+        else:
+            counts[NO_FACE if clip.reason == NO_FACE else "unreadable"] += 1
     columns = ("clips", "pictures", "missed", NO_FACE, "unreadable")
     return [
         (dataset, SPLITS[split], kind, *(str(counts[column]) for column in columns))

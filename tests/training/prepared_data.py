@@ -9,11 +9,12 @@ import numpy as np
 from deepfake_edge.data import Face
 from deepfake_edge.faces.haar import Haar
 from deepfake_edge.pictures import read_picture
-from deepfake_edge.training.datasets.entries import SPLITS
+from deepfake_edge.training.datasets.entries import SPLITS, ClipEntry
 from deepfake_edge.training.face_crops import photograph
 from deepfake_edge.training.footage import face_in
 from deepfake_edge.training.preparing.face_picture import cut_face_picture
-from deepfake_edge.training.preparing.prepared import CLIPS, Prepared, PreparedClip, Settings, read_prepared
+from deepfake_edge.training.preparing.prepared import CLIPS, Prepared, PreparedClip, read_prepared
+from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.preparing.store import start, write_clip
 from deepfake_edge.training.self_blended import draw_blend, self_blend
 from deepfake_edge.training.variations import variations
@@ -53,23 +54,16 @@ def _write(folder, number, label, shown, settings, dataset):
     for picture, box in shown:
         pixels = self_blend(picture, box, blend, random)[0] if label == "fake" else picture
         found.append(cut_face_picture(pixels, box, _points(box), settings.most_px))
-    name = f"{dataset}-{label}-{number:03d}"
+    kind, person = "self-blended" if label == "fake" else None, f"person{number}"
     clip = PreparedClip(
-        id=name,
-        label=label,
-        split=SPLITS[number % 3],
-        dataset=dataset,
-        manipulation="self-blended" if label == "fake" else None,
-        identities=(f"person{number}",),
-        group=f"person{number}",
-        source=f"{label}/{number:03d}.mp4",
-        folder=folder / CLIPS / name,
+        ClipEntry(f"{label}/{number:03d}.mp4", label, SPLITS[number % 3], dataset, kind, (person,), person),
+        folder / CLIPS / f"{dataset}-{label}-{number:03d}",
         times_s=tuple(place / FPS for place in range(len(shown))),
         boxes=tuple(face.box for face in found),
         seen=tuple(place % 5 != 3 for place in range(len(shown))),
         landmarks=tuple(None if place % 5 == 3 else face.landmarks for place, face in enumerate(found)),
     )
-    write_clip(clip.folder, clip, [face.pixels for face in found])
+    write_clip(clip, [face.pixels for face in found])
 
 
 def _points(box):

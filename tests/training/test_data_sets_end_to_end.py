@@ -7,25 +7,10 @@ import json
 import pytest
 
 from deepfake_edge.cli import main
-from deepfake_edge.errors import MissingDependency
-from deepfake_edge.training import workshop
-from deepfake_edge.training.sample_clip import make_clip
 from training.datasets import trees
 
 # Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    """What every file of the trees is: the layouts are real; the pictures are the same, and stand for a face whole."""
-    try:
-        workshop.keras()
-    except MissingDependency as error:
-        pytest.skip(str(error))
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    make_clip(path)
-    return path.read_bytes()
 
 
 @pytest.mark.slow
@@ -42,8 +27,10 @@ def clip(tmp_path_factory):
     ],
     ids=["FaceForensics++", "Celeb-DF", "DFDC"],
 )
-def test_a_data_set_goes_the_whole_way(tree, options, learning, clip, tmp_path, capsys):
-    tree(tmp_path / "videos", clip)
+@pytest.mark.usefixtures("keras")
+def test_a_data_set_goes_the_whole_way(tree, options, learning, clip_path, tmp_path, capsys):
+    """The layouts are real; every file is the same clip, and its pictures stand for a face whole."""
+    tree(tmp_path / "videos", clip_path.read_bytes())
     faces, run, report = (str(tmp_path / name) for name in ("faces", "run", "report"))
     shown = ["--faces", "whole", "--frames", "2", "--seconds", "1", "--jobs", "2"]
     assert main(["prepare", str(tmp_path / "videos"), "-o", faces, *shown, *options]) == 0

@@ -5,19 +5,9 @@ import pytest
 
 from deepfake_edge.benchmarks import trained
 from deepfake_edge.benchmarks.real_clips import read_clip
-from deepfake_edge.errors import MissingDependency
-from deepfake_edge.training import workshop
 
 # Keras 3.15 copies its variables in a way that numpy 2.4 calls deprecated; it is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
-
-@pytest.fixture
-def keras():
-    try:
-        return workshop.keras()
-    except MissingDependency as error:
-        pytest.skip(str(error))
 
 
 def test_pairs_are_real_and_fake_of_one_crop(clip_path):

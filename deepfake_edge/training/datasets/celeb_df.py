@@ -54,7 +54,7 @@ def listing(folder: Path, published: bool) -> Listing:
             label: TrueLabel = "fake" if part == _SYNTHESIS else "real"
             people = match.groups()
             kind = part if label == "fake" else None
-            clips[name] = ClipEntry(path, label, "train", NAME, kind, people, people[0] if people else name)
+            clips[name] = ClipEntry(name, label, "train", NAME, kind, people, people[0] if people else name)
     if strange:
         raise refuse(f"{folder}: names that {NAME} does not give", strange, "move these clips elsewhere")
     return _with_test(folder, clips) if published else Listing(tuple(clips.values()))

@@ -9,7 +9,7 @@ Nobody is named: clips of one original are kept together; a fake without one is 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepfake_edge.errors import InvalidInput
@@ -45,9 +45,9 @@ def listing(folder: Path) -> Listing:
         if unknown:
             raise refuse(f"{path}: does not tell of clips beside it", unknown, "move these clips elsewhere")
         absent += len(records) - len(clips)
-        entries += [_entry(path, clip, records[clip.name]) for clip in clips]
+        entries += [_entry(clip.relative_to(folder).as_posix(), records[clip.name], path) for clip in clips]
     notes = [f"{absent} clips that {_METADATA} tells of are not in the folder"] if absent else []
-    alone = sum(entry.label == "fake" and entry.group == entry.path.name for entry in entries)
+    alone = sum(entry.label == "fake" and entry.group == entry.name for entry in entries)
     if alone:
         where = "each may be in another split than the clip it was made from"
         notes.append(f"fakes without an original in {_METADATA}: {alone}; {where}")
@@ -68,13 +68,14 @@ def _read(path: Path) -> dict[str, Any]:
     return records
 
 
-def _entry(metadata: Path, clip: Path, record: Any) -> ClipEntry:
+def _entry(source: str, record: Any, metadata: Path) -> ClipEntry:
+    name = PurePosixPath(source).name
     given = record if isinstance(record, dict) else {}
     label, split = _LABELS.get(str(given.get("label"))), _SPLITS.get(str(given.get("split")))
     if label is None or split is None:
         wanted = f"a label of {', '.join(_LABELS)} and a split of {', '.join(_SPLITS)}"
-        raise InvalidInput(f"{metadata}: {clip.name}: wanted {wanted}, got {record!r}")
-    original = given.get("original") or clip.name
+        raise InvalidInput(f"{metadata}: {name}: wanted {wanted}, got {record!r}")
+    original = given.get("original") or name
     if not isinstance(original, str):
-        raise InvalidInput(f"{metadata}: {clip.name}: wanted the name of a clip as its original, got {original!r}")
-    return ClipEntry(clip, label, split, NAME, None, (), original)
+        raise InvalidInput(f"{metadata}: {name}: wanted the name of a clip as its original, got {original!r}")
+    return ClipEntry(source, label, split, NAME, None, (), original)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
 from deepfake_edge.containers import VIDEO_SUFFIXES
@@ -23,7 +23,7 @@ class ClipEntry:
     """One clip of a data set.
 
     Attributes:
-        path: the file.
+        source: the file, relative to the data set's folder, with forward slashes.
         label: the truth.
         split: the part that it belongs to.
         dataset: the data set's name.
@@ -32,13 +32,18 @@ class ClipEntry:
         group: clips of one group never cross a split: an identity, an original, or the file itself.
     """
 
-    path: Path
+    source: str
     label: TrueLabel
     split: Split
     dataset: str
     manipulation: str | None
     identities: tuple[str, ...]
     group: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return PurePosixPath(self.source).name
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -65,7 +70,7 @@ class Dataset:
 
     Attributes:
         folder: where it is.
-        entries: in the order of their paths.
+        entries: in the order of their sources.
         notes: what was left out and why, and what else a user should know.
         crossing: somebody may be in two splits, as the published ones are.
     """
@@ -75,9 +80,9 @@ class Dataset:
     notes: tuple[str, ...] = ()
     crossing: bool = False
 
-    def source(self, entry: ClipEntry) -> str:
-        """A clip's file, relative to the data set's folder, with forward slashes."""
-        return entry.path.relative_to(self.folder).as_posix()
+    def path(self, entry: ClipEntry) -> Path:
+        """Where a clip's file is."""
+        return self.folder / entry.source
 
 
 def list_files(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES, *, below: bool = False) -> list[Path]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.datasets.entries import SPLITS, ClipEntry, Listing, Split, TrueLabel, list_files, refuse
@@ -48,9 +48,10 @@ def listing(folder: Path, compression: str | None, published: bool) -> Listing:
     for videos in sorted(folder.glob(f"*_sequences/*/{chosen}/videos")):
         method = videos.parts[-3]
         for path in list_files(videos):
-            entry = _entry(path, method if videos.parts[-4] == _MANIPULATED else None)
+            source = path.relative_to(folder).as_posix()
+            entry = _entry(source, method if videos.parts[-4] == _MANIPULATED else None)
             if entry is None:
-                strange.append(str(path.relative_to(folder)))
+                strange.append(source)
             else:
                 clips.append(entry)
     if strange:
@@ -70,15 +71,15 @@ def _compression(folder: Path, wanted: str | None) -> str:
     return wanted or present[0]
 
 
-def _entry(path: Path, method: str | None) -> ClipEntry | None:
+def _entry(source: str, method: str | None) -> ClipEntry | None:
     """A clip as its name tells; None where the name tells nothing."""
     for dataset, kind, pattern in ((NAME, "youtube", _YOUTUBE), (OF_ACTORS, "actor", _ACTOR)):
-        match = pattern.fullmatch(path.stem)
+        match = pattern.fullmatch(PurePosixPath(source).stem)
         if match is None or (match[2] is None) != (method is None):
             continue
         identities = tuple(f"{kind}-{number}" for number in match.groups() if number)
         label: TrueLabel = "real" if method is None else "fake"
-        return ClipEntry(path, label, "train", dataset, method, identities, identities[0])
+        return ClipEntry(source, label, "train", dataset, method, identities, identities[0])
     return None
 
 
@@ -86,7 +87,7 @@ def _with_splits(folder: Path, clips: list[ClipEntry]) -> list[ClipEntry]:
     if all(clip.dataset != NAME for clip in clips):
         return clips
     splits: dict[str, Split] = {number: split for split in SPLITS for number in _read_list(folder, split)}
-    unlisted = sorted({clip.path.stem for clip in clips if clip.dataset == NAME and clip.group not in splits})
+    unlisted = sorted({clip.name for clip in clips if clip.dataset == NAME and clip.group not in splits})
     if unlisted:
         raise refuse(f"{folder}: sequences that are in none of its lists", unlisted, f"get the lists from {_LISTS_AT}")
     return [replace(clip, split=splits[clip.group]) if clip.dataset == NAME else clip for clip in clips]

@@ -38,8 +38,9 @@ def listing(folder: Path) -> Listing:
             for path in list_files(place / label, VIDEO_SUFFIXES | IMAGE_SUFFIXES, below=True):
                 below = path.relative_to(place / label).parts
                 kind = below[0] if label == "fake" and len(below) > 1 else None
-                group = path.stem if place == folder else path.relative_to(folder).as_posix()
-                entries.append(ClipEntry(path, label, split, folder.resolve().name, kind, (), group))
+                source = path.relative_to(folder).as_posix()
+                group = path.stem if place == folder else source
+                entries.append(ClipEntry(source, label, split, folder.resolve().name, kind, (), group))
     return Listing(tuple(entries))
 
 

@@ -63,7 +63,7 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
         kept, of_splits = assign([entry for entry in found.entries if entry.dataset == name], options.splits)
         entries += kept
         notes += [f"{name}: {note}" for note in of_splits]
-    entries.sort(key=lambda entry: entry.path)
+    entries.sort(key=lambda entry: entry.source)
     if options.most is not None and options.most < len(entries):
         notes.append(f"{options.most} of {len(entries)} clips taken")
         entries = take(entries, options.most)
@@ -79,7 +79,7 @@ def read_whole(folder: Path, kind: Kind = "auto", compression: str | None = None
         InvalidInput: the folder has no known layout or no clip, or is damaged.
     """
     found = _listing(folder, ReadOptions(kind, "drawn", compression))
-    return Dataset(folder, tuple(sorted(found.entries, key=lambda entry: entry.path)), found.notes, crossing=True)
+    return Dataset(folder, tuple(sorted(found.entries, key=lambda entry: entry.source)), found.notes, crossing=True)
 
 
 def _listing(folder: Path, options: ReadOptions) -> Listing:

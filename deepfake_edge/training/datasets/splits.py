@@ -77,8 +77,8 @@ def take(entries: Sequence[ClipEntry], most: int) -> list[ClipEntry]:
             same = [entry for entry in part if entry.label == label]
             for kind, number in _shared(count, Counter(map(kind_of, same))).items():
                 alike = [entry for entry in same if kind_of(entry) == kind]
-                taken += sorted(alike, key=lambda entry: _hash(f"{entry.group}/{entry.path.name}"))[:number]
-    return sorted(taken, key=lambda entry: entry.path)
+                taken += sorted(alike, key=lambda entry: _hash(f"{entry.group}/{entry.name}"))[:number]
+    return sorted(taken, key=lambda entry: entry.source)
 
 
 def lacking(entries: Iterable[ClipEntry]) -> list[str]:

@@ -93,8 +93,8 @@ def check_unseen(source: Path, run: Path | None, prepared: Prepared, split: Spli
     if bundle.provenance.get("source_sha256") != _sha256(run / "best.keras"):
         raise InvalidInput(f"calibrate: {bundle.name} was not converted from {run / 'best.keras'}")
     trained = read_prepared(_prepared_of(run)).of("train")
-    known = {(clip.dataset, clip.source) for clip in trained}
-    seen = [clip.id for clip in prepared.of(split) if (clip.dataset, clip.source) in known]
+    known = {(clip.entry.dataset, clip.entry.source) for clip in trained}
+    seen = [clip.id for clip in prepared.of(split) if (clip.entry.dataset, clip.entry.source) in known]
     if seen:
         raise InvalidInput(
             f"calibrate: {bundle.name} was trained on {len(seen)} of these clips ({', '.join(seen[:3])}); "

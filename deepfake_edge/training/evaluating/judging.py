@@ -21,7 +21,8 @@ from deepfake_edge.preprocess import crop_batch
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training.datasets.entries import TrueLabel
 from deepfake_edge.training.evaluating.predictors import Predictor
-from deepfake_edge.training.preparing.prepared import PreparedClip, Spacing
+from deepfake_edge.training.preparing.prepared import PreparedClip
+from deepfake_edge.training.preparing.settings import Spacing
 from deepfake_edge.verdict import Ledger, Reading
 from deepfake_edge.windows import WindowRing
 
@@ -117,7 +118,7 @@ def ask(predictor: Predictor, clip: PreparedClip, shown: Shown, spacing: Spacing
 
 def judge(answer: Answer, spec: ModelSpec) -> ClipScore:
     """Turn outputs into the clip's score, with the threshold and temperature of a spec."""
-    clip, windows = answer.clip, answer.windows
+    clip, entry, windows = answer.clip, answer.clip.entry, answer.windows
     scores = fake_scores(answer.outputs, spec)
     ledger = Ledger(spec.threshold, spec.clip)
     for place in answer.shown:
@@ -125,11 +126,11 @@ def judge(answer: Answer, spec: ModelSpec) -> ClipScore:
     for start_s, end_s, score in zip(windows.start_s, windows.end_s, scores, strict=True):
         ledger.add(Score(_TRACK, float(start_s), float(end_s), float(score)))
     duration_s = clip.times_s[-1] - clip.times_s[0]
-    still = PurePath(clip.source).suffix.lower() in IMAGE_SUFFIXES
+    still = PurePath(entry.source).suffix.lower() in IMAGE_SUFFIXES
     verdict = ledger.verdict(Reading(len(answer.shown), len(answer.shown), duration_s, still=still))
     reason = None if verdict.fake_score is not None else verdict.reason
     return ClipScore(
-        clip.id, clip.label, clip.dataset, clip.manipulation, verdict.fake_score, reason, tuple(scores.tolist())
+        clip.id, entry.label, entry.dataset, entry.manipulation, verdict.fake_score, reason, tuple(scores.tolist())
     )
 
 

@@ -75,7 +75,7 @@ def fit_temperature(answers: Sequence[Answer], spec: ModelSpec) -> Fitted:
         MissingDependency: SciPy, which scikit-learn brings, is not installed.
     """
     with_windows = [answer for answer in answers if len(answer.outputs)]
-    labels = {answer.clip.label for answer in with_windows}
+    labels = {answer.clip.entry.label for answer in with_windows}
     if labels != {"real", "fake"}:
         found = f"only {labels.pop()} ones" if labels else "none"
         raise InvalidInput(f"calibrate: wanted clips of both labels with a full window, found {found}")
@@ -117,7 +117,7 @@ def _fitness(answers: Sequence[Answer], spec: ModelSpec) -> Fitness:
 def _windows(answers: Sequence[Answer], spec: ModelSpec) -> Judged:
     """All windows; those of one video weigh 1 together."""
     counts = [len(answer.outputs) for answer in answers]
-    fake = np.repeat([answer.clip.label == "fake" for answer in answers], counts)
+    fake = np.repeat([answer.clip.entry.label == "fake" for answer in answers], counts)
     scores = fake_scores(np.concatenate([answer.outputs for answer in answers]), spec)
     return Judged(fake, scores, np.repeat(1 / np.asarray(counts, np.float64), counts))
 

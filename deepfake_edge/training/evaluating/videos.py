@@ -51,7 +51,7 @@ def evaluate_videos(
     """
     scores = []
     for done, entry in enumerate(dataset.entries, start=1):
-        scores.append(_watch(detector, entry, dataset.source(entry)))
+        scores.append(_watch(detector, entry, dataset.path(entry)))
         if progress is not None:
             progress(done, len(dataset.entries))
     identity = Identity(
@@ -60,13 +60,13 @@ def evaluate_videos(
     return Evaluated(identity, detector.spec, tuple(scores))
 
 
-def _watch(detector: Detector, entry: ClipEntry, name: str) -> ClipScore:
+def _watch(detector: Detector, entry: ClipEntry, path: Path) -> ClipScore:
     try:
-        verdict = detector.detect(entry.path)
+        verdict = detector.detect(path)
     except SourceError as error:
-        return ClipScore(name, entry.label, entry.dataset, entry.manipulation, None, str(error), ())
+        return ClipScore(entry.source, entry.label, entry.dataset, entry.manipulation, None, str(error), ())
     return ClipScore(
-        name,
+        entry.source,
         entry.label,
         entry.dataset,
         entry.manipulation,

@@ -42,10 +42,10 @@ class ClipFeed:
 
     def __init__(self, clips: Sequence[PreparedClip], spec: ModelSpec, options: FeedOptions) -> None:
         for clip in clips:
-            if clip.split != "train":
-                raise InvalidInput(f"{clip.id}: is of the split {clip.split}; only clips of train may be trained on")
+            if clip.entry.split != "train":
+                raise InvalidInput(f"{clip.id}: is of {clip.entry.split}; only clips of train may be trained on")
         self._clips, self._spec, self._options = tuple(clips), spec, options
-        self._labels: tuple[TrueLabel, ...] = tuple(clip.label for clip in clips)
+        self._labels: tuple[TrueLabel, ...] = tuple(clip.entry.label for clip in clips)
         self._shares = epoch_shares(self._labels, options)
         if options.augment.video:
             h264.codec()
@@ -97,7 +97,7 @@ class ClipFeed:
         if sample.blended:
             window = blend_window(window, self._random(_BLEND, epoch, sample.draw), options.blend_strength)
         crops = cut_window(change_window(window, change), self._spec.crop)
-        label: TrueLabel = "fake" if sample.blended else clip.label
+        label: TrueLabel = "fake" if sample.blended else clip.entry.label
         return Window(crops, label, self._shares.weight(label, options))
 
     def _random(self, purpose: int, epoch: int, draw: int) -> np.random.Generator:

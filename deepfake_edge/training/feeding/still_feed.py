@@ -42,7 +42,7 @@ class StillWindow:
     @property
     def label(self) -> TrueLabel:
         """What it is to be taken for."""
-        return "fake" if self.blended else self.clip.label
+        return "fake" if self.blended else self.clip.entry.label
 
 
 class StillFeed:
@@ -62,8 +62,8 @@ class StillFeed:
         self, clips: Sequence[PreparedClip], spec: ModelSpec, options: FeedOptions, windows_a_clip: int = 4
     ) -> None:
         self._spec, self._options = spec, options
-        shown = [(clip, False) for clip in clips if clip.label == "real" or options.self_blended < 1.0]
-        shown += [(clip, True) for clip in clips if clip.label == "real" and options.self_blended]
+        shown = [(clip, False) for clip in clips if clip.entry.label == "real" or options.self_blended < 1.0]
+        shown += [(clip, True) for clip in clips if clip.entry.label == "real" and options.self_blended]
         self.windows = tuple(
             StillWindow(clip, blended, tuple(places))
             for clip, blended in shown

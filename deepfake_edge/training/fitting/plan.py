@@ -14,7 +14,8 @@ from deepfake_edge.errors import InvalidInput
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
 from deepfake_edge.training.families import Family
 from deepfake_edge.training.fitting.options import TrainOptions
-from deepfake_edge.training.preparing.prepared import RECORD, Prepared, PreparedClip, Settings
+from deepfake_edge.training.preparing.prepared import RECORD, Prepared, PreparedClip
+from deepfake_edge.training.preparing.settings import Settings
 
 _SIZES = ("size_px", "frames")
 
@@ -42,7 +43,7 @@ class Plan:
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips of each label in each split."""
         return {
-            split: {label: sum(clip.label == label for clip in clips) for label in ("real", "fake")}
+            split: {label: sum(clip.entry.label == label for clip in clips) for label in ("real", "fake")}
             for split, clips in (("train", self.train), ("val", self.val))
         }
 
@@ -137,7 +138,7 @@ def _check_clips(
 ) -> None:
     blended = options.feed.self_blended > 0.0
     for split, clips in (("train", train), ("val", val)):
-        labels = {clip.label for clip in clips}
+        labels = {clip.entry.label for clip in clips}
         if "real" not in labels:
             raise InvalidInput(f"{prepared.folder}: {split}: wanted real clips, found {_found(clips)}; prepare some")
         if "fake" not in labels and not (options.feed.self_blended == 1.0 or (split == "val" and blended)):
@@ -148,7 +149,7 @@ def _check_clips(
 
 
 def _found(clips: tuple[PreparedClip, ...]) -> str:
-    return ", ".join(f"{sum(clip.label == label for clip in clips)} {label}" for label in ("real", "fake"))
+    return ", ".join(f"{sum(clip.entry.label == label for clip in clips)} {label}" for label in ("real", "fake"))
 
 
 def _flat(spec: ModelSpec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from deepfake_edge.protocols import FaceFinder
 from deepfake_edge.strand import touches
 from deepfake_edge.tracking import Tracker
 from deepfake_edge.training.footage import spread
-from deepfake_edge.training.preparing.prepared import Settings
+from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.windows import MAX_HOLD_S, slot_of
 
 

@@ -8,7 +8,6 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deepfake_edge.choices import open_source
 from deepfake_edge.data import Frame
@@ -18,7 +17,8 @@ from deepfake_edge.protocols import FaceFinder
 from deepfake_edge.training.datasets.entries import ClipEntry
 from deepfake_edge.training.preparing.face_picture import FacePicture, cut_face_picture
 from deepfake_edge.training.preparing.main_face import Sighting, Watch
-from deepfake_edge.training.preparing.prepared import CLIPS, LeftOut, PreparedClip, Settings
+from deepfake_edge.training.preparing.prepared import CLIPS, LeftOut, PreparedClip
+from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.preparing.store import write_clip
 
 NO_FACE = "no face was found"
@@ -32,22 +32,22 @@ class Task:
 
     Attributes:
         entry: what the data set says of it.
-        source: its file, relative to the data set's folder.
+        path: its file.
         place: the clip's folder in the prepared folder; does not exist yet.
     """
 
     entry: ClipEntry
-    source: str
+    path: Path
     place: Path
 
 
-def task_of(entry: ClipEntry, source: str, prepared: Path) -> Task:
+def task_of(entry: ClipEntry, path: Path, prepared: Path) -> Task:
     """The task of a clip; its place is named after the data set, the file, and a digest of both and the file's size."""
-    known = f"{entry.dataset}/{source}/{entry.path.stat().st_size}"
+    known = f"{entry.dataset}/{entry.source}/{path.stat().st_size}"
     digest = hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:10]
-    name = f"{entry.dataset}-{entry.manipulation or entry.label}-{entry.path.stem}"
+    name = f"{entry.dataset}-{entry.manipulation or entry.label}-{path.stem}"
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:_NAME_LETTERS]
-    return Task(entry, source, prepared / CLIPS / f"{readable}-{digest}")
+    return Task(entry, path, prepared / CLIPS / f"{readable}-{digest}")
 
 
 def prepare_clip(task: Task, settings: Settings, finder: FaceFinder) -> PreparedClip | LeftOut:
@@ -58,21 +58,21 @@ def prepare_clip(task: Task, settings: Settings, finder: FaceFinder) -> Prepared
         OSError: they cannot be written.
     """
     try:
-        sightings = _watch(task.entry.path, settings, finder).sightings(settings)
-        pictures = _cut(task.entry.path, sightings, settings)
+        sightings = _watch(task.path, settings, finder).sightings(settings)
+        pictures = _cut(task.path, sightings, settings)
     except SourceError as error:
         return _leave_out(task, f"cannot be read: {_reason(task, error)}")
     if not pictures:
         return _leave_out(task, NO_FACE)
     clip = PreparedClip(
-        **_known(task),
-        folder=task.place,
+        task.entry,
+        task.place,
         times_s=tuple(sighting.time_s for sighting in sightings),
         boxes=tuple(picture.box for picture in pictures),
         seen=tuple(sighting.seen for sighting in sightings),
         landmarks=tuple(picture.landmarks for picture in pictures),
     )
-    write_clip(task.place, clip, [picture.pixels for picture in pictures])
+    write_clip(clip, [picture.pixels for picture in pictures])
     return clip
 
 
@@ -110,26 +110,12 @@ def _reason(task: Task, error: SourceError) -> str:
     """What is wrong with a clip, without the place of its data set: records do not depend on it."""
     reason = str(error)
     for shown in (str, repr, ascii):
-        source = shown(task.source)
-        reason = reason.replace(shown(str(task.entry.path)), source).removeprefix(f"{source}: ")
+        source = shown(task.entry.source)
+        reason = reason.replace(shown(str(task.path)), source).removeprefix(f"{source}: ")
     return reason
 
 
 def _leave_out(task: Task, reason: str) -> LeftOut:
-    left_out = LeftOut(**_known(task), reason=reason)
-    write_clip(task.place, left_out)
+    left_out = LeftOut(task.entry, task.place, reason)
+    write_clip(left_out)
     return left_out
-
-
-def _known(task: Task) -> dict[str, Any]:
-    entry = task.entry
-    return {
-        "id": task.place.name,
-        "label": entry.label,
-        "split": entry.split,
-        "dataset": entry.dataset,
-        "manipulation": entry.manipulation,
-        "identities": entry.identities,
-        "group": entry.group,
-        "source": task.source,
-    }

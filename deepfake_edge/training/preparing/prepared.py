@@ -15,91 +15,62 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from deepfake_edge.data import Box, Pixels
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.pictures import read_picture
-from deepfake_edge.training.datasets.entries import LABELS, SPLITS, Split, TrueLabel
+from deepfake_edge.training.datasets.entries import LABELS, SPLITS, ClipEntry, Split
+from deepfake_edge.training.preparing.settings import Settings
 
 FORMAT = 1
 INDEX, CLIPS, RECORD = "prepared.json", "clips", "clip.json"
 
-Spacing: TypeAlias = Literal["evenly", "consecutive"]
 Landmarks: TypeAlias = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How face pictures were taken.
+class ClipRecord:
+    """A clip that was looked at.
 
     Attributes:
-        frames: face pictures of a clip, at most.
-        spacing: `evenly` over the time that the face is seen, or `consecutive` at `fps`.
-        fps: pictures a second of `consecutive`; None for `evenly`.
-        seconds: only a clip's first seconds were looked at; None: all of it.
-        finder: what found the faces.
-        most_px: a face picture with a longer side was shrunk to it.
+        entry: what the data set says of it.
+        folder: its own folder within the prepared one.
     """
 
-    frames: int = 30
-    spacing: Spacing = "evenly"
-    fps: float | None = None
-    seconds: float | None = None
-    finder: str = "yunet"
-    most_px: int = 512
+    entry: ClipEntry
+    folder: Path
 
-    def __post_init__(self) -> None:
-        _check(1 <= self.frames <= 1024, "frames", "1 to 1024", self.frames)
-        _check(self.spacing in ("evenly", "consecutive"), "spacing", "evenly or consecutive", self.spacing)
-        if self.spacing == "evenly":
-            _check(self.fps is None, "fps", "none: frames are spread evenly; it goes with --consecutive", self.fps)
-        else:
-            _check(self.fps is not None and 0.01 <= self.fps <= 1000.0, "fps", "0.01 to 1000", self.fps)
-        _check(self.seconds is None or 0.0 < self.seconds <= 1e6, "seconds", "above 0", self.seconds)
-        _check(64 <= self.most_px <= 4096, "most_px", "64 to 4096", self.most_px)
+    @property
+    def id(self) -> str:
+        """Its name within the prepared folder."""
+        return self.folder.name
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedClip:
-    """One clip's face pictures and what is known of it; the tuples have one item a picture.
+class LeftOut(ClipRecord):
+    """A clip without face pictures, and the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedClip(ClipRecord):
+    """A clip's face pictures; the tuples have one item a picture.
 
     Attributes:
-        id: its name within the prepared folder.
-        label: the truth.
-        split: the part that it belongs to.
-        dataset: the data set's name.
-        manipulation: how a fake was made; None where it is real or not said.
-        identities: who is seen or was put in; empty where the data set names nobody.
-        group: clips of one group never cross a split.
-        source: the file, relative to the data set's folder.
-        folder: where its pictures are.
         times_s: since the clip's first frame.
         boxes: the face, in the picture's pixels; may leave it.
         seen: False where the finder missed the face and the box is the mean of its neighbours'.
         landmarks: in the picture's pixels; None where the finder gave none.
     """
 
-    id: str
-    label: TrueLabel
-    split: Split
-    dataset: str
-    manipulation: str | None
-    identities: tuple[str, ...]
-    group: str
-    source: str
-    folder: Path
     times_s: tuple[float, ...]
     boxes: tuple[Box, ...]
     seen: tuple[bool, ...]
     landmarks: tuple[Landmarks | None, ...]
-
-    @property
-    def people(self) -> tuple[str, ...]:
-        """Who must not be in two splits: the identities, else the group."""
-        return self.identities or (self.group,)
 
     def pictures(self, places: Iterable[int] | None = None) -> list[Pixels]:
         """Read face pictures, uint8 (H, W, 3), BGR; sizes differ.
@@ -111,26 +82,6 @@ class PreparedClip:
         """
         wanted = range(len(self.times_s)) if places is None else places
         return [read_picture(self.folder / picture_name(place)).pixels for place in wanted]
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A clip that was looked at and has no face pictures: what is known of it, and the reason."""
-
-    id: str
-    label: TrueLabel
-    split: Split
-    dataset: str
-    manipulation: str | None
-    identities: tuple[str, ...]
-    group: str
-    source: str
-    reason: str
-
-    @property
-    def people(self) -> tuple[str, ...]:
-        """As of a `PreparedClip`."""
-        return self.identities or (self.group,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +102,7 @@ class Prepared:
 
     def of(self, split: Split) -> tuple[PreparedClip, ...]:
         """The clips of one split."""
-        return tuple(clip for clip in self.clips if clip.split == split)
+        return tuple(clip for clip in self.clips if clip.entry.split == split)
 
 
 def read_prepared(folder: Path) -> Prepared:
@@ -193,7 +144,9 @@ def read_record(place: Path) -> PreparedClip | LeftOut:
     path = place / RECORD
     found = _read_json(path)
     try:
-        return _left_out(place, found) if found["left_out"] is not None else _clip(place, found)
+        if found["left_out"] is not None:
+            return LeftOut(_entry(found), place, str(found["left_out"]))
+        return _clip(place, found)
     except (KeyError, TypeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise InvalidInput(f"{path}: is damaged ({what}); delete {place} and run prepare again") from None
@@ -201,12 +154,10 @@ def read_record(place: Path) -> PreparedClip | LeftOut:
 
 def record_of(clip: PreparedClip | LeftOut) -> dict[str, Any]:
     """A clip as it is written to its `clip.json`."""
-    known = asdict(clip)
-    del known["id"]
+    known = asdict(clip.entry)
     if isinstance(clip, LeftOut):
-        return {**known, "left_out": known.pop("reason"), "pictures": []}
-    del known["folder"]
-    columns = zip(*(known.pop(name) for name in ("times_s", "boxes", "seen", "landmarks")), strict=True)
+        return {**known, "left_out": clip.reason, "pictures": []}
+    columns = zip(clip.times_s, clip.boxes, clip.seen, clip.landmarks, strict=True)
     pictures = [dict(zip(("time_s", "box", "seen", "landmarks"), column, strict=True)) for column in columns]
     return {**known, "left_out": None, "pictures": pictures}
 
@@ -222,8 +173,8 @@ def _clip(place: Path, found: Mapping[str, Any]) -> PreparedClip:
     if not times_s or not all(map(math.isfinite, times_s)) or list(times_s) != sorted(times_s):
         raise ValueError(f"wanted pictures in the order of their times, found times {times_s[:3]}...")
     return PreparedClip(
-        **_known(place, found),
-        folder=place,
+        _entry(found),
+        place,
         times_s=times_s,
         boxes=tuple(_box(picture["box"]) for picture in pictures),
         seen=tuple(bool(picture["seen"]) for picture in pictures),
@@ -231,17 +182,11 @@ def _clip(place: Path, found: Mapping[str, Any]) -> PreparedClip:
     )
 
 
-def _left_out(place: Path, found: Mapping[str, Any]) -> LeftOut:
-    return LeftOut(**_known(place, found), reason=str(found["left_out"]))
-
-
-def _known(place: Path, found: Mapping[str, Any]) -> dict[str, Any]:
-    known: dict[str, Any] = {"id": place.name}
-    known |= {name: found[name] for name in ("label", "split", "dataset", "manipulation", "group", "source")}
-    known["identities"] = tuple(str(name) for name in found["identities"])
-    if known["label"] not in LABELS or known["split"] not in SPLITS:
-        raise ValueError(f"label {known['label']!r}, split {known['split']!r}")
-    return known
+def _entry(found: Mapping[str, Any]) -> ClipEntry:
+    if found["label"] not in LABELS or found["split"] not in SPLITS:
+        raise ValueError(f"label {found['label']!r}, split {found['split']!r}")
+    names = tuple(str(name) for name in found["identities"])
+    return ClipEntry(**{field.name: found[field.name] for field in fields(ClipEntry)} | {"identities": names})
 
 
 def _box(found: Any) -> Box:
@@ -263,8 +208,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInput(f"{path}: wanted an object, found {type(found).__name__}; prepare the clips again")
     return found
-
-
-def _check(holds: bool, name: str, wanted: str, got: object) -> None:
-    if not holds:
-        raise InvalidInput(f"{name}: wanted {wanted}, got {got!r}")

@@ -9,8 +9,9 @@ from pathlib import Path
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.datasets.entries import Dataset
 from deepfake_edge.training.preparing.one_clip import NO_FACE, Task, task_of
-from deepfake_edge.training.preparing.prepared import CLIPS, LeftOut, Prepared, PreparedClip, Settings, read_prepared
+from deepfake_edge.training.preparing.prepared import CLIPS, ClipRecord, Prepared, read_prepared
 from deepfake_edge.training.preparing.processes import prepare_all
+from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.preparing.store import clear, locked, remove_clip, start
 
 
@@ -46,7 +47,7 @@ def prepare(
     start(folder, settings)
     with locked(folder):
         clear(folder)
-        tasks = [task_of(entry, dataset.source(entry), folder) for entry in dataset.entries]
+        tasks = [task_of(entry, dataset.path(entry), folder) for entry in dataset.entries]
         before = read_prepared(folder)
         _check_splits(tasks, before, dataset.crossing)
         _forget_unreadable(tasks, before)
@@ -62,22 +63,22 @@ def _check_splits(tasks: Sequence[Task], before: Prepared, crossing: bool) -> No
     """Nobody is in one split by this run and in another by one before."""
     entries = {task.place.name: task.entry for task in tasks}
     splits = {(entry.dataset, name): entry.split for entry in entries.values() for name in entry.people}
-    known: list[PreparedClip | LeftOut] = [*before.clips, *before.left_out]
+    known: list[ClipRecord] = [*before.clips, *before.left_out]
     for clip in known:
-        entry = entries.get(clip.id)
-        moved = entry is not None and entry.split != clip.split
+        was, now = clip.entry, entries.get(clip.id)
+        moved = now is not None and now.split != was.split
         if not moved and not crossing:
-            moved = any(splits.get((clip.dataset, name), clip.split) != clip.split for name in clip.people)
+            moved = any(splits.get((was.dataset, name), was.split) != was.split for name in was.people)
         if moved:
             raise InvalidInput(
-                f"{before.folder}: has {clip.source} in {clip.split}, and now somebody in it would be in another "
+                f"{before.folder}: has {was.source} in {was.split}, and now somebody in it would be in another "
                 "split; read the data set as before, or prepare into a new folder"
             )
 
 
 def _forget_unreadable(tasks: Sequence[Task], before: Prepared) -> None:
     """Whatever kept a clip from being read may be gone; a file that was replaced has another id by now."""
-    sources = {(task.entry.dataset, task.source) for task in tasks}
+    sources = {(task.entry.dataset, task.entry.source) for task in tasks}
     for clip in before.left_out:
-        if clip.reason != NO_FACE and (clip.dataset, clip.source) in sources:
+        if clip.reason != NO_FACE and (clip.entry.dataset, clip.entry.source) in sources:
             remove_clip(before.folder / CLIPS / clip.id)

@@ -17,7 +17,8 @@ from deepfake_edge.errors import InferenceError
 from deepfake_edge.optional import require
 from deepfake_edge.protocols import FaceFinder
 from deepfake_edge.training.preparing.one_clip import Task, prepare_clip
-from deepfake_edge.training.preparing.prepared import LeftOut, PreparedClip, Settings
+from deepfake_edge.training.preparing.prepared import LeftOut, PreparedClip
+from deepfake_edge.training.preparing.settings import Settings
 
 cv2 = require("cv2")
 

@@ -24,11 +24,11 @@ from deepfake_edge.training.preparing.prepared import (
     RECORD,
     LeftOut,
     PreparedClip,
-    Settings,
     picture_name,
     read_settings,
     record_of,
 )
+from deepfake_edge.training.preparing.settings import Settings
 
 cv2 = require("cv2")
 
@@ -80,17 +80,17 @@ def remove_clip(place: Path) -> None:
     shutil.rmtree(unfinished)
 
 
-def write_clip(place: Path, clip: PreparedClip | LeftOut, pictures: Sequence[Pixels] = ()) -> None:
+def write_clip(clip: PreparedClip | LeftOut, pictures: Sequence[Pixels] = ()) -> None:
     """Write a clip's folder, at once.
 
     Args:
-        place: the folder, which does not exist yet; its parent does.
-        clip: what is known of it.
+        clip: what is known of it; its folder does not exist yet, the parent does.
         pictures: uint8 (H, W, 3), BGR, one for each of its times.
     Raises:
         SourceError: a picture cannot be written as PNG.
         OSError: it cannot be written.
     """
+    place = clip.folder
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place.parent))
     try:
         for number, pixels in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""A tiny prepared folder, and bundles that need no conversion."""
+"""Bundles that need no conversion."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deepfake_edge.bundle import write_bundle
-from deepfake_edge.training.preparing.prepared import Prepared
 from fakes import bright_means_fake
-from training.prepared_data import make_prepared
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory) -> Prepared:
-    """Two clips of each label in each split, 12 pictures each at 12 a second."""
-    pytest.importorskip("matplotlib")
-    return make_prepared(tmp_path_factory.mktemp("evaluating") / "prepared")
 
 
 @pytest.fixture(scope="session")

@@ -7,30 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
+from deepfake_edge.training.datasets.entries import ClipEntry
 from deepfake_edge.training.evaluating.judging import Answer, ClipScore, ClipWindows
 from deepfake_edge.training.preparing.prepared import PreparedClip
 
 FRAME_SPEC = ModelSpec("made", CropSpec(size_px=8), ClipSpec(2, 10.0), ("fake",), "sigmoid")
 
 
-def made_clip(name="clip", label="real", times_s=(0.0, 0.1, 0.2), seen=None, **changes):
+def made_clip(name="clip", label="real", times_s=(0.0, 0.1, 0.2), seen=None, **known):
+    """`known` is what else there is to say of it: its `split`, `source`, and the folder that it is `among`."""
     count = len(times_s)
-    values = {
-        "id": name,
-        "label": label,
-        "split": "test",
-        "dataset": "made",
-        "manipulation": None,
-        "identities": (),
-        "group": name,
-        "source": f"{name}.mp4",
-        "folder": Path("nowhere"),
-        "times_s": tuple(times_s),
-        "boxes": ((0.0, 0.0, 8.0, 8.0),) * count,
-        "seen": tuple(seen) if seen is not None else (True,) * count,
-        "landmarks": (None,) * count,
-    }
-    return PreparedClip(**{**values, **changes})
+    return PreparedClip(
+        ClipEntry(known.get("source", f"{name}.mp4"), label, known.get("split", "test"), "made", None, (), name),
+        known.get("among", Path("nowhere")) / name,
+        times_s=tuple(times_s),
+        boxes=((0.0, 0.0, 8.0, 8.0),) * count,
+        seen=tuple(seen) if seen is not None else (True,) * count,
+        landmarks=(None,) * count,
+    )
 
 
 def made_answer(name, label, probabilities):

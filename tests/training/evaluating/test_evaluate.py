@@ -19,7 +19,7 @@ from deepfake_edge.training.evaluating.bootstrap import Resampling
 from deepfake_edge.training.evaluating.comparing import compare
 from deepfake_edge.training.evaluating.metrics import METRICS
 from deepfake_edge.training.evaluating.summary import groups, summarise
-from deepfake_edge.training.preparing.prepared import Settings
+from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.preparing.store import start, write_clip
 from fakes import bright_means_fake
 from training.evaluating.made import made_clip, made_score
@@ -142,11 +142,9 @@ def _prepare_grey(folder: Path, levels: dict[str, tuple[int, ...]]) -> None:
     start(folder, Settings(6, "consecutive", 12.0, None, "whole", 64))
     for label, chosen in levels.items():
         for level in chosen:
-            clip = made_clip(
-                f"{label}-{level}", label, [place / 12 for place in range(6)], split="val",
-                folder=folder / "clips" / f"{label}-{level}",
-            )  # fmt: skip
-            write_clip(clip.folder, clip, [np.full((8, 8, 3), level, np.uint8)] * 6)
+            times_s = [place / 12 for place in range(6)]
+            clip = made_clip(f"{label}-{level}", label, times_s, split="val", among=folder / "clips")
+            write_clip(clip, [np.full((8, 8, 3), level, np.uint8)] * 6)
 
 
 @pytest.mark.parametrize(("arguments", "said"), [

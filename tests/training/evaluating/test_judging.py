@@ -13,8 +13,8 @@ from deepfake_edge.spec import ClipSpec
 from deepfake_edge.training.datasets.entries import ClipEntry, Dataset
 from deepfake_edge.training.evaluating.judging import Answer, ClipWindows, ask, cut_windows, judge, whole
 from deepfake_edge.training.evaluating.loading import Wanted, load_predictors
-from deepfake_edge.training.preparing.prepared import Settings
 from deepfake_edge.training.preparing.preparing import prepare
+from deepfake_edge.training.preparing.settings import Settings
 from training.evaluating.made import FRAME_SPEC, made_answer, made_clip
 
 
@@ -67,7 +67,7 @@ def test_without_a_full_window_there_is_no_score():
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "fps"), [("frame.dfe", 25.0), ("clip.dfe", 12.0)])
 def test_a_prepared_clip_gets_the_detectors_own_verdict(name, fps, clip_path, bundles, tmp_path):
-    entry = ClipEntry(clip_path, "real", "test", "made", None, (), "clip")
+    entry = ClipEntry(clip_path.name, "real", "test", "made", None, (), "clip")
     settings = Settings(150, "consecutive", fps, None, "haar", 4096)
     made = prepare(Dataset(clip_path.parent, (entry,)), tmp_path / "prepared", settings)
     options = RuntimeOptions("onnxruntime")

@@ -43,7 +43,7 @@ def test_a_known_temperature_is_found(temperature):
 
 def test_each_video_counts_alike():
     many = [
-        made_answer(answer.clip.id, answer.clip.label, answer.outputs[:1, 0].repeat(40 if number % 2 else 1))
+        made_answer(answer.clip.id, answer.clip.entry.label, answer.outputs[:1, 0].repeat(40 if number % 2 else 1))
         for number, answer in enumerate(answers(3.0))
     ]
     assert fit_temperature(many, FRAME_SPEC).temperature == pytest.approx(

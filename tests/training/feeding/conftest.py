@@ -5,14 +5,6 @@ from __future__ import annotations
 import pytest
 
 from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
-from training.prepared_data import make_prepared
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory):
-    """Two clips of each label in each split, 12 face pictures each."""
-    pytest.importorskip("matplotlib")
-    return make_prepared(tmp_path_factory.mktemp("feeding") / "prepared")
 
 
 @pytest.fixture

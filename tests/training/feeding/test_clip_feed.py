@@ -104,7 +104,7 @@ def test_a_blend_and_its_real_window_are_changed_alike(prepared, spec):
 
 
 def test_weights_go_by_label(prepared, spec):
-    clips = [clip for clip in prepared.of("train") if clip.label == "real"] + list(prepared.of("train"))[:1]
+    clips = [clip for clip in prepared.of("train") if clip.entry.label == "real"] + list(prepared.of("train"))[:1]
     source = ClipFeed(clips, spec, FeedOptions(batch=3, balance="weights", augment=STILL))
     _, labels, weights = source.batch(0, 0)
     assert weights[labels[:, 1] == 1].tolist() == [1.5]
@@ -113,7 +113,7 @@ def test_weights_go_by_label(prepared, spec):
 
 def test_clips_of_other_splits_are_refused(prepared, spec):
     for split in ("val", "test"):
-        with pytest.raises(InvalidInput, match=f"of the split {split}; only clips of train"):
+        with pytest.raises(InvalidInput, match=f"is of {split}; only clips of train"):
             ClipFeed(prepared.of("train") + prepared.of(split), spec, FeedOptions())
 
 
@@ -180,7 +180,7 @@ def test_still_windows_show_what_is_trained_on(prepared, spec):
 
 
 def test_a_blend_of_a_clip_does_not_depend_on_the_others(prepared, spec):
-    clips = [clip for clip in prepared.of("val") if clip.label == "real"]
+    clips = [clip for clip in prepared.of("val") if clip.entry.label == "real"]
     options = FeedOptions(self_blended=1.0, batch=100)
     both, one = (StillFeed(shown, spec, options) for shown in (clips, clips[1:]))
     crops = {window.name: crop for window, crop in zip(both.windows, both.batch(0)[0], strict=True)}

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake_edge.spec import ClipSpec
+from deepfake_edge.training.datasets.entries import ClipEntry
 from deepfake_edge.training.feeding.sampling import draw_places, picture_step, spread_places
 from deepfake_edge.training.preparing.prepared import PreparedClip
 
-CLIP = PreparedClip("c", "real", "train", "d", None, (), "g", "c.mp4", Path("c"), (), (), (), ())
+CLIP = PreparedClip(ClipEntry("c.mp4", "real", "train", "d", None, (), "g"), Path("c"), (), (), (), ())
 
 
 def drawn(seed, count, frames, step=1, strength=0.0):

@@ -11,7 +11,7 @@ from deepfake_edge.converters.spec_values import parse_overrides
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.families import FAMILIES
 from deepfake_edge.training.fitting.plan import data_digest, make_plan
-from deepfake_edge.training.preparing.prepared import Settings
+from deepfake_edge.training.preparing.settings import Settings
 from training.fitting.small import fed, options
 
 CLIPS = "mobile-gru:size_px=32,frames=4"
@@ -78,7 +78,7 @@ def test_what_cannot_work_is_refused(prepared, asked, words):
 
 
 def without(prepared, split, label):
-    return replace(prepared, clips=tuple(c for c in prepared.clips if (c.split, c.label) != (split, label)))
+    return replace(prepared, clips=tuple(c for c in prepared.clips if (c.entry.split, c.entry.label) != (split, label)))
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -5,7 +5,7 @@ import pytest
 
 from deepfake_edge.data import Face, Frame
 from deepfake_edge.training.preparing.main_face import Watch
-from deepfake_edge.training.preparing.prepared import Settings
+from deepfake_edge.training.preparing.settings import Settings
 
 PIXELS = np.zeros((100, 200, 3), np.uint8)
 SMALL, LARGE = (10.0, 10.0, 30.0, 30.0), (100.0, 20.0, 160.0, 80.0)

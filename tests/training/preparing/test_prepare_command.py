@@ -5,7 +5,8 @@ import pytest
 
 from deepfake_edge.cli import main
 from deepfake_edge.optional import require
-from deepfake_edge.training.preparing.prepared import Settings, read_prepared
+from deepfake_edge.training.preparing.prepared import read_prepared
+from deepfake_edge.training.preparing.settings import Settings
 from training.datasets import trees
 
 cv2 = require("cv2")

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from deepfake_edge.errors import InvalidInput, SourceError
-from deepfake_edge.training.preparing.prepared import LeftOut, Settings, read_prepared
+from deepfake_edge.training.datasets.entries import ClipEntry
+from deepfake_edge.training.preparing.prepared import LeftOut, read_prepared
+from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.preparing.store import start, write_clip
 from training.prepared_data import make_prepared
 
@@ -18,7 +20,7 @@ def prepared(tmp_path):
 
 def test_what_is_written_is_read_again(prepared):
     assert [clip.id for clip in prepared.clips] == [f"made-{label}-00{n}" for label in ("fake", "real") for n in "012"]
-    assert [clip.label for clip in prepared.of("val")] == ["fake", "real"]
+    assert [clip.entry.label for clip in prepared.of("val")] == ["fake", "real"]
     clip = prepared.clips[0]
     assert clip.seen == (True, True, True, False, True, True)
     assert clip.landmarks[3] is None
@@ -30,8 +32,9 @@ def test_what_is_written_is_read_again(prepared):
 
 
 def test_a_clip_that_is_left_out_keeps_its_reason(prepared):
-    gone = LeftOut("made-real-9", "real", "test", "made", None, (), "9", "real/\udcff9.mp4", "no face in it")
-    write_clip(prepared.folder / "clips" / gone.id, gone)
+    entry = ClipEntry("real/\udcff9.mp4", "real", "test", "made", None, (), "9")
+    gone = LeftOut(entry, prepared.folder / "clips" / "made-real-9", "no face in it")
+    write_clip(gone)
     assert read_prepared(prepared.folder).left_out == (gone,)
 
 

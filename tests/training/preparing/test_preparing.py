@@ -21,8 +21,9 @@ from deepfake_edge.spec import CropSpec
 from deepfake_edge.training.datasets.reading import ReadOptions, read_dataset
 from deepfake_edge.training.face_crops import photograph
 from deepfake_edge.training.footage import face_in
-from deepfake_edge.training.preparing.prepared import Settings, read_prepared
+from deepfake_edge.training.preparing.prepared import read_prepared
 from deepfake_edge.training.preparing.preparing import prepare
+from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.variations import variations
 from training.datasets import trees
 
@@ -68,13 +69,13 @@ def test_a_clip_becomes_face_pictures(plain, tmp_path):
     calls = []
     prepared = prepare(read(plain), tmp_path / "out", SETTINGS, progress=lambda *call: calls.append(call))
     assert calls == [(n, 4) for n in (1, 2, 3, 4)]
-    assert {clip.source for clip in prepared.clips} == {
+    assert {clip.entry.source for clip in prepared.clips} == {
         f"train/{name}.avi" for name in ("real/1", "real/2", "fake/1", "fake/2")
     }
-    clip = next(clip for clip in prepared.clips if clip.source == "train/real/1.avi")
-    assert (clip.label, clip.dataset, clip.identities, len(clip.times_s)) == ("real", "clips", (), 4)
+    clip = next(clip for clip in prepared.clips if clip.entry.source == "train/real/1.avi")
+    assert (clip.entry.label, clip.entry.dataset, clip.entry.identities, len(clip.times_s)) == ("real", "clips", (), 4)
     assert clip.times_s == pytest.approx((0.0, 0.3, 0.6, 0.9), abs=1e-3)
-    with open_source(plain / clip.source, 10.0) as source:
+    with open_source(plain / clip.entry.source, 10.0) as source:
         frames = [frame.pixels for frame in source.frames()]
     # The pictures are the decoder's own pixels: a crop is found in the frame it came from.
     spec = CropSpec(32, mean=(0.0,) * 3, scale=(1.0,) * 3)
@@ -115,7 +116,8 @@ import sys
 from pathlib import Path
 from deepfake_edge.training.datasets.reading import read_dataset
 from deepfake_edge.training.preparing.preparing import prepare
-from deepfake_edge.training.preparing.prepared import Settings, read_prepared
+from deepfake_edge.training.preparing.settings import Settings
+from deepfake_edge.training.preparing.prepared import read_prepared
 if __name__ == "__main__":
     prepare(read_dataset(Path(sys.argv[1])), Path(sys.argv[2]), Settings(frames=4, finder="haar", most_px=4096), jobs=2)
 """
@@ -159,7 +161,7 @@ def test_clips_without_a_face_and_damaged_ones_are_left_out_with_their_reason(pl
     trees.fill(plain, ["train/fake/broken.mp4"], b"no video")
     for _ in range(2):
         prepared = prepare(read(plain), tmp_path / "out", SETTINGS)
-        reasons = {clip.source: clip.reason for clip in prepared.left_out}
+        reasons = {clip.entry.source: clip.reason for clip in prepared.left_out}
         assert reasons.pop("train/real/dark.avi") == "no face was found"
         assert reasons.pop("train/fake/broken.mp4").startswith("cannot be read: ")
         assert reasons == {}
@@ -171,9 +173,9 @@ def test_a_clip_that_could_not_be_read_is_tried_again(tmp_path, tiny, damaged):
     clips = trees.fill(tmp_path / "clips", ["train/real/1.avi"], bytes(len(tiny) if damaged == "same size" else 9))
     out = tmp_path / "out"
     for _ in range(2):
-        assert [clip.source for clip in prepare(read(clips), out, SETTINGS).left_out] == ["train/real/1.avi"]
+        assert [clip.entry.source for clip in prepare(read(clips), out, SETTINGS).left_out] == ["train/real/1.avi"]
     prepared = prepare(read(trees.fill(clips, ["train/real/1.avi"], tiny)), out, SETTINGS)
-    assert [clip.source for clip in prepared.clips] == ["train/real/1.avi"]
+    assert [clip.entry.source for clip in prepared.clips] == ["train/real/1.avi"]
     assert prepared.left_out == ()
     prepare(read(clips), tmp_path / "at-once", SETTINGS)
     assert digests(out) == digests(tmp_path / "at-once")
@@ -227,9 +229,7 @@ def test_real_layouts(make, tmp_path, tiny):
     found = read(make(tmp_path / "data", tiny), most=3)
     prepared = prepare(found, tmp_path / "out", Settings(2, finder="haar"))
     assert len(prepared.clips) == len(found.entries)
-    assert {(clip.source, clip.split, clip.label, clip.identities, clip.group) for clip in prepared.clips} == {
-        (found.source(entry), entry.split, entry.label, entry.identities, entry.group) for entry in found.entries
-    }
+    assert {clip.entry for clip in prepared.clips} == set(found.entries)
 
 
 def test_a_process_that_ends_is_a_typed_error(tmp_path, tiny):
