@@ -117,13 +117,14 @@ class Device:
 
         Args:
             address: where it goes in device memory.
-            host: contiguous; it must stay as it is until the stream was waited for.
+            host: contiguous; it must not be changed until the stream was waited for, which keeps it alive till then.
             stream: what the copy stands in line on.
         Raises:
             InvalidInput: `host` is not contiguous.
             InferenceError: the driver refuses.
         """
         _check_contiguous(host)
+        stream.hold(host)
         with self._context.calling():
             self._context.binding.copy_to_device(address, host, stream.native)
 
@@ -131,7 +132,7 @@ class Device:
         """Put a copy that fills all of `host` on a stream.
 
         Args:
-            host: contiguous and writable; it has its values once the stream was waited for, and must live till then.
+            host: contiguous and writable; it has its values once the stream was waited for, which keeps it alive.
             address: where it comes from in device memory.
             stream: what the copy stands in line on.
         Raises:
@@ -141,6 +142,7 @@ class Device:
         _check_contiguous(host)
         if not host.flags.writeable:
             raise InvalidInput("a copy from the device cannot be written into a read-only array")
+        stream.hold(host)
         with self._context.calling():
             self._context.binding.copy_from_device(host, address, stream.native)
 

@@ -67,6 +67,7 @@ class Stream(Resource):
             native = context.binding.create_stream()
         super().__init__(context, lambda: context.binding.destroy_stream(native))
         self._native = native
+        self._copied: list[NDArray[np.generic]] = []
 
     @property
     def native(self) -> Handle:
@@ -79,10 +80,15 @@ class Stream(Resource):
         """The CUstream as a number. Raises InferenceError where it is freed."""
         return self.native.value
 
+    def hold(self, host: NDArray[np.generic]) -> None:
+        """Keep an array alive until the stream was waited for: a copy of it stands in line."""
+        self._copied.append(host)
+
     def synchronize(self) -> None:
         """Wait until all its work is done. Raises InferenceError, also for what that work did."""
         with self._context.calling():
             self._context.binding.synchronize(self.native)
+        self._copied.clear()
 
 
 def _check_size(size_bytes: int) -> None:

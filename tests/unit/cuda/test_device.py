@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,20 @@ def test_copies_run_in_the_order_in_which_they_were_asked_for(device):
         device.copy_from_device(out[2:], memory.address, stream)
         stream.synchronize()
     assert out.tolist() == [1, 1, 2, 2]
+
+
+def test_a_stream_keeps_what_it_copies_until_it_was_waited_for(device):
+    out = np.zeros(4, np.uint8)
+    source = np.full(4, 7, np.uint8)
+    gone = weakref.ref(source)
+    with device.current(), device.allocate(4) as memory, device.stream() as stream:
+        device.copy_to_device(memory.address, source, stream)
+        device.copy_from_device(out, memory.address, stream)
+        del source
+        assert gone() is not None
+        stream.synchronize()
+        assert gone() is None
+    assert out.tolist() == [7, 7, 7, 7]
 
 
 def test_pinned_memory_is_seen_by_both_sides(device, cuda_double):
