@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deepfake_edge.training.evaluating.report import Report
 
 _RESAMPLES = 1000
-_BUNDLE = ".dfe"
+_BUNDLE, _ENSEMBLE = ".dfe", ".json"
 _ALL = "all"
 
 logger = logging.getLogger(__name__)
@@ -86,10 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     if arguments.split is None:
         arguments.split = _ALL if arguments.videos is not None else "val" if arguments.calibrate else "test"
+    if arguments.calibrate and arguments.write is None:
+        (arguments.write,) = arguments.models
     if arguments.output is not None:
         check_folder(arguments.output)
-    if arguments.json not in (None, "-"):
-        check_file(Path(arguments.json))
+    for file in (None if arguments.json == "-" else arguments.json, arguments.write):
+        if file is not None:
+            check_file(Path(file))
     report = _on_videos(arguments) if arguments.videos is not None else _on_prepared(arguments)
     if arguments.json == "-":
         sys.stdout.write(json_bytes(report).decode())
@@ -111,27 +114,16 @@ def print_report(report: Report) -> None:
         print(f"{printable(sheet.title)}\n{table(sheet.rows, sheet.header)}\n")
     for note in notes(report):
         print(printable(f"note: {note}"))
-    if report.calibration is not None:
-        print_calibration(report.calibration)
-
-
-def print_calibration(found: Mapping[str, Any]) -> None:
-    """Print what a temperature does, and where it was written."""
-    rows = [
-        (name.replace("_", " "), *(f"{found[when][name]:.4f}" for when in ("before", "after")))
-        for name in found["before"]
-    ]
-    print(
-        f"temperature {found['temperature']:.4g}, fitted on {found['videos']} clips; {found['flips']} get another label"
-    )
-    print(table(rows, ("", "before", "after")))
-    print(printable(f"\nwrote {found['file']} (sha256 {found['sha256']}); engines of it must be built anew"))
+    if found := report.calibration:
+        print(printable(f"\nwrote {found['file']} (sha256 {found['sha256']}); engines of it must be built anew"))
 
 
 def _check(arguments: argparse.Namespace) -> None:
     on_videos = arguments.videos is not None
     if on_videos and (arguments.stress or arguments.calibrate):
         raise InvalidInput("--stress and --calibrate go with --data alone; prepare the videos first")
+    if any(path.suffix == _ENSEMBLE for path in arguments.models):
+        raise InvalidInput("models: an ensemble is not evaluated as one model; name its bundles (.dfe)")
     if on_videos and any(path.suffix != _BUNDLE for path in arguments.models):
         raise InvalidInput("--videos goes through the whole detector, which takes bundles (.dfe) alone; convert first")
     if not on_videos and (arguments.split == _ALL or _layout(arguments)):
@@ -145,11 +137,11 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _on_prepared(arguments: argparse.Namespace) -> Report:
-    from deepfake_edge.training.evaluating.answers import ask_all, records_sha256
+    from deepfake_edge.training.evaluating.answers import ask_all, left_out, records_sha256
     from deepfake_edge.training.evaluating.bootstrap import Resampling
     from deepfake_edge.training.evaluating.calibrated import calibrate, check_unseen
     from deepfake_edge.training.evaluating.loading import load_predictors
-    from deepfake_edge.training.evaluating.report import Evaluated, make_report
+    from deepfake_edge.training.evaluating.report import Evaluated, make_report, told_of
     from deepfake_edge.training.evaluating.stress import CONDITIONS
     from deepfake_edge.training.preparing.prepared import read_prepared
 
@@ -167,17 +159,15 @@ def _on_prepared(arguments: argparse.Namespace) -> Report:
         for each in answered
     ]
     data = {
-        "folder": str(arguments.data),
-        "split": arguments.split,
+        **told_of(arguments.data, arguments.split, [clip.entry for clip in prepared.of(arguments.split)]),
+        "left_out": left_out(prepared, arguments.split),
         "sha256": records_sha256(prepared, arguments.split),
-        "face pictures": asdict(prepared.settings),
-        "clips without a face": sum(clip.entry.split == arguments.split for clip in prepared.left_out),
+        "face_pictures": asdict(prepared.settings),
     }
     calibration = None
     if arguments.calibrate:
-        (source,) = arguments.models
-        where = f"{arguments.data.name}, split {arguments.split}"
-        calibration = calibrate(source, arguments.write or source, answered[0], where)
+        where = f"{data['name']}, split {arguments.split}"
+        calibration = calibrate(arguments.models[0], arguments.write, answered[0], where, how)
     return make_report(data, models, conditions, how, calibration)
 
 
@@ -185,7 +175,7 @@ def _on_videos(arguments: argparse.Namespace) -> Report:
     from deepfake_edge.training.datasets.reading import ReadOptions
     from deepfake_edge.training.evaluating.bootstrap import Resampling
     from deepfake_edge.training.evaluating.loading import titles_of
-    from deepfake_edge.training.evaluating.report import make_report
+    from deepfake_edge.training.evaluating.report import make_report, told_of
     from deepfake_edge.training.evaluating.videos import evaluate_videos, read_videos
 
     how = Resampling(arguments.resamples, arguments.seed)
@@ -199,8 +189,8 @@ def _on_videos(arguments: argparse.Namespace) -> Report:
             with _detector(arguments, path, precision) as detector, _progress(title) as progress:
                 models.append(evaluate_videos(detector, path, title, dataset, progress))
     data = {
-        "folder": str(arguments.videos),
-        "split": "all clips" if arguments.split == _ALL else arguments.split,
+        **told_of(arguments.videos, "all clips" if arguments.split == _ALL else arguments.split, dataset.entries),
+        "left_out": [],
         "faces": arguments.faces,
         "notes": list(dataset.notes),
     }

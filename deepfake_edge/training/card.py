@@ -10,6 +10,7 @@ from a JSON file beside them:
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_edge.errors import InvalidInput
-
-_FIGURES = {
-    "auc": "AUC", "accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "eer": "EER",
-    "average_precision": "average precision", "ece": "ECE",
-}  # fmt: skip
-# What a reader may look for, and the key of a model in a report that has it.
-_MAY_BE_MISSING = {"stress": "robustness against compression, size, blur, darkness, noise and lost frames"}
-_UNMEASURED = "**Not measured**"
+from deepfake_edge.tables import printable
+from deepfake_edge.training.card_figures import figures, missing
+from deepfake_edge.training.evaluating.report import FORMAT
+from deepfake_edge.training.evaluating.tables import cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +62,12 @@ def read_about(path: Path) -> About:
     """Read what the makers say. Raises InvalidInput: it cannot be read, or lacks a part."""
     found = _read(path)
     try:
-        data = tuple(Source(**source) for source in found["data"])
-        return About(found["title"], found["notice"], data, tuple(found["limits"]))
-    except (KeyError, TypeError) as error:
+        data = tuple(Source(**{name: _text(value) for name, value in source.items()}) for source in found["data"])
+        if not isinstance(found["limits"], list):
+            raise TypeError(f"limits {found['limits']!r}")
+        limits = tuple(_text(limit) for limit in found["limits"])
+        return About(_text(found["title"]), _text(found["notice"]), data, limits)
+    except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"{path}: wanted title, notice, limits, and data with name, clips, licence and credit each; found {error}"
         ) from error
@@ -81,21 +81,37 @@ def make_card(about: About, run: Path, reports: Sequence[Path]) -> str:
         run: the folder that `deepfake-edge train` made.
         reports: the `report.json` of evaluations of it; without any, nothing is measured.
     Raises:
-        InvalidInput: a file cannot be read, or lacks what the card is made of.
+        InvalidInput: a file cannot be read, or lacks what the card is made of; a report is of another model.
     """
-    config, done = _read(run / "config.json"), _read(run / "done.json")
-    evaluations = {path: _read(path) for path in reports}
-    sections: list[Iterator[str]] = []
+    config = _read(run / "config.json")
+    if not (run / "done.json").is_file():
+        raise InvalidInput(f"{run}: the run has not ended (it has no done.json); end it with `train --resume`")
+    done, evaluations = _read(run / "done.json"), [_read(path) for path in reports]
     try:
-        sections = [_model(config), _data(about, config), _training(config, done)]
-        sections += [_evaluation(found) for found in evaluations.values()]
+        for path, found in zip(reports, evaluations, strict=True):
+            _check(path, found, run / "best.keras")
         lines = [f"# {about.title}", "", f"**{about.notice}**"]
-        for section in sections:
+        for section in (_model(config), _data(about, config), _training(config, done), figures(evaluations)):
             lines += ["", *section]
+        lines += ["", "## Limits", *(f"- {limit}" for limit in about.limits), *missing(evaluations)]
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{run}: the run or a report of it lacks {error}; make them with this version") from error
-    lines += ["", "## Limits", *(f"- {limit}" for limit in about.limits), *_missing(list(evaluations.values()))]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
+
+
+def _check(path: Path, report: Mapping[str, Any], trained: Path) -> None:
+    """Refuse a report of another format, and figures of a model that is not what the run trained."""
+    if report["format"] != FORMAT:
+        raise InvalidInput(
+            f"{path}: wanted a report of format {FORMAT}, found {report['format']!r}; evaluate the model again"
+        )
+    try:
+        sha256 = hashlib.sha256(trained.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"{trained}: cannot be read: {error.strerror}") from error
+    others = [model["title"] for model in report["models"] if model["source_sha256"] != sha256]
+    if others:
+        raise InvalidInput(f"{path}: {', '.join(others)}: is not {trained}, and was not converted from it")
 
 
 def _model(config: Mapping[str, Any]) -> Iterator[str]:
@@ -113,18 +129,23 @@ def _data(about: About, config: Mapping[str, Any]) -> Iterator[str]:
     yield "| data | clips | licence | credit |"
     yield "|---|---|---|---|"
     for source in about.data:
-        yield f"| {source.name} | {source.clips} | {source.licence} | {source.credit} |"
+        yield f"| {cell(source.name)} | {cell(source.clips)} | {cell(source.licence)} | {cell(source.credit)} |"
     yield ""
     counts = "; ".join(
         f"{split}: {labels['real']} real, {labels['fake']} fake" for split, labels in config["clips"].items()
     )
+    yield f"Clips: {counts}."
     share = config["options"]["feed"]["self_blended"]
-    yield f"Clips: {counts}. Share of self-blended fakes among the fakes: {share:g}."
+    if share == 1.0:
+        yield "All fakes in training are self-blends of the real clips; fake clips had no part in it."
+    else:
+        yield f"Share of self-blends of real clips among the fakes: {share:g}."
     yield f"Digest of the prepared clips: sha256 {config['data_sha256']}."
 
 
 def _training(config: Mapping[str, Any], done: Mapping[str, Any]) -> Iterator[str]:
     options, best = config["options"], done["best"]
+    seen = _validated(options["feed"]["self_blended"])
     stages = ", ".join(f"{stage['kind']} {stage['epochs']}" for stage in options["stages"])
     yield "## Training"
     yield f"- Stages (epochs at most): {stages}; {done['epochs']} epochs in {done['spent_s'] / 60:.0f} minutes"
@@ -134,63 +155,23 @@ def _training(config: Mapping[str, Any], done: Mapping[str, Any]) -> Iterator[st
     )
     yield (
         f"- Best epoch by validation {options['watch']}: {best['epoch']} (loss {best['val_loss']:.4f}, AUC "
-        f"{best['val_auc']:.4f} on the validation clips)"
+        f"{best['val_auc']:.4f} over windows of {seen}; they chose the epoch, so these are rather too good)"
     )
 
 
-def _evaluation(report: Mapping[str, Any]) -> Iterator[str]:
-    data, level = report["data"], report["intervals"]["level"]
-    yield f"## Figures: {Path(data['folder']).name}, {data['split']}"
-    yield f"In brackets: {level:.0%} intervals by bootstrap over videos."
-    for model in report["models"]:
-        yield from (
-            "",
-            f"### {model['title']}",
-            f"`{model['precision']}` on {model['runtime']}, sha256 {model['sha256']}",
-        )
-        yield from ("", "| figure | videos | windows |", "|---|---|---|")
-        videos, windows, *groups = model["summaries"]
-        yield f"| real, fake | {videos['real']}, {videos['fake']} | {windows['real']}, {windows['fake']} |"
-        for key, name in _FIGURES.items():
-            yield f"| {name} | {_value(videos['figures'][key])} | {_value(windows['figures'][key])} |"
-        if groups:
-            yield from ("", "| fakes | real, fake videos | AUC over videos |", "|---|---|---|")
-        for group in groups:
-            name = " ".join(filter(None, (group["dataset"], group["manipulation"])))
-            yield f"| {name} | {group['real']}, {group['fake']} | {_value(group['figures']['auc'])} |"
-        yield from _stress(model["stress"])
-        if silent := model["no_verdict"]:
-            yield from ("", f"{len(silent)} of {model['clips']} clips have no verdict and no part in this.")
-        figures = [figure for summary in model["summaries"] for figure in summary["figures"].values()]
-        reasons = dict.fromkeys(figure["reason"] for figure in figures if figure["reason"])
-        if reasons:
-            yield from ("", *(f"- {reason}" for reason in reasons))
+def _validated(share: float) -> str:
+    """What an epoch was validated on; see `feeding.still_feed.StillFeed`."""
+    blends = "one fixed self-blend of each"
+    if share == 0.0:
+        return "the validation clips"
+    return f"the real validation clips and {blends}" if share == 1.0 else f"the validation clips and {blends} real one"
 
 
-def _stress(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if rows:
-        yield from ("", "| condition | AUC over videos | other labels than clean |", "|---|---|---|")
-    for row in rows:
-        auc = "not measured" if row["auc"] is None else f"{row['auc']:.3f}"
-        yield f"| {row['condition']} | {auc} | {row['flips']} of {row['videos']} |"
-
-
-def _missing(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    models = [model for report in reports for model in report["models"]]
-    if not models:
-        yield f"- {_UNMEASURED}: how often it is right, on anything."
-    for key, words in _MAY_BE_MISSING.items():
-        if not any(model[key] for model in models):
-            yield f"- {_UNMEASURED}: {words}."
-
-
-def _value(figure: Mapping[str, Any]) -> str:
-    value, low, high = figure["value"], figure["low"], figure["high"]
-    if value is None:
-        return "not measured"
-    if low is None or high is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+def _text(found: Any) -> str:
+    """A line of what the makers say. Raises TypeError."""
+    if not isinstance(found, str):
+        raise TypeError(f"{found!r} where a text was wanted")
+    return found.replace("\n", " ")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from deepfake_edge.optional import require
 from deepfake_edge.sealed import write_atomically
+
+Interval: TypeAlias = tuple[float | None, float | None, float | None]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _GREY = "#999999"
@@ -117,11 +119,12 @@ def confusion(cells: Mapping[str, tuple[tuple[float, float], tuple[float, float]
             panel.set_yticks((0, 1), ("real", "fake"))
 
 
-def stress(values: Mapping[str, Mapping[str, float | None]], path: Path) -> None:
+def stress(values: Mapping[str, Mapping[str, Interval]], path: Path) -> None:
     """Areas under the ROC curve, a group of bars a condition.
 
     Args:
-        values: by the model's title, by the condition; all have the same conditions. None leaves the bar out.
+        values: by the model's title, by the condition: area, lower and upper end of its interval; all have the same
+            conditions. None leaves the bar, or its interval, out.
         path: see `roc`.
     """
     conditions = list(next(iter(values.values()), {}))
@@ -129,11 +132,15 @@ def stress(values: Mapping[str, Mapping[str, float | None]], path: Path) -> None
     with _figure(path, size=(6.4, 1.2 + 0.22 * len(conditions) * max(len(values), 2))) as (panel,):
         for number, (colour, (title, areas)) in enumerate(zip(_colours(), values.items(), strict=False)):
             places = [place + (number + 0.5) * height - 0.4 for place in range(len(conditions))]
-            panel.barh(places, [areas[name] or 0.0 for name in conditions], height, color=colour, label=title)
+            panel.barh(places, [areas[name][0] or 0.0 for name in conditions], height, color=colour, label=title)
+            for place, name in zip(places, conditions, strict=True):
+                _, low, high = areas[name]
+                if low is not None and high is not None:
+                    panel.plot((low, high), (place, place), color="black", linewidth=1)
         panel.axvline(0.5, linestyle=":", color=_GREY, label="chance")
         panel.set_yticks(range(len(conditions)), conditions)
         panel.invert_yaxis()
-        panel.set(title="AUC over videos", xlim=(0, 1))
+        panel.set(title="AUC over videos (line: 95 % interval)", xlim=(0, 1))
         panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 

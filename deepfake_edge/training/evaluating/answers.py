@@ -80,6 +80,15 @@ def ask_all(
     return [Answered(item.identity, item.spec, answers) for item, answers in zip(predictors, found, strict=True)]
 
 
+def left_out(prepared: Prepared, split: Split) -> list[dict[str, str]]:
+    """The clips of a split that have no face pictures, and why, as plain JSON types."""
+    return [
+        {"clip": clip.entry.source, "label": clip.entry.label, "reason": clip.reason}
+        for clip in prepared.left_out
+        if clip.entry.split == split
+    ]
+
+
 def records_sha256(prepared: Prepared, split: Split) -> str:
     """A digest of what is known of a split's clips: two evaluations with the same one saw the same clips."""
     digest = hashlib.sha256()

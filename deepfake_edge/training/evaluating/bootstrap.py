@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake_edge.errors import InvalidInput
-from deepfake_edge.training.evaluating.metrics import METRICS, Flags, Judged, measure
+from deepfake_edge.training.evaluating.metrics import METRICS, Doubles, Flags, Judged, areas, measure
 
 LEAST_RESAMPLES = 1000
 LEVEL = 0.95
@@ -66,14 +67,60 @@ def figures(judged: Judged, videos: NDArray[np.int64], threshold: float, how: Re
         how: the resampling.
     """
     values, reasons = measure(judged, threshold)
-    strata = _strata(judged.fake, videos)
-    small = [name for name, members in zip(("real", "fake"), strata, strict=True) if len(members) < LEAST_VIDEOS]
-    if small:
-        short = f"no interval: fewer than {LEAST_VIDEOS} {' and '.join(small)} videos"
+    if short := too_few(judged.fake, videos):
         return {name: Figure(values[name], reason=reasons.get(name, short)) for name in METRICS}
-    random = np.random.default_rng(how.seed)
-    draws = [measure(_drawn(judged, videos, strata, random), threshold)[0] for _ in range(how.count)]
-    return {name: _figure(values[name], reasons.get(name), [draw[name] for draw in draws]) for name in METRICS}
+    drawn = [measure(_weighted(judged, times[videos]), threshold)[0] for times in draws(judged.fake, videos, how)]
+    return {name: _figure(values[name], reasons.get(name), [each[name] for each in drawn]) for name in METRICS}
+
+
+def area(judged: Judged, videos: NDArray[np.int64], how: Resampling) -> Figure:
+    """The area under the ROC curve, of the same resamples as that of `figures`; one score a video."""
+    values, reasons = measure(judged, threshold=0.5)
+    if values["auc"] is None or (short := too_few(judged.fake, videos)):
+        return Figure(values["auc"], reason=reasons.get("auc") or short)
+    return _between(values["auc"], areas(judged, _times(judged.fake, videos, how)))
+
+
+def area_change(before: Judged, after: Judged, videos: NDArray[np.int64], how: Resampling) -> Figure:
+    """How far the area under the ROC curve moves: of each resample once before, and once after.
+
+    Args:
+        before: one score a video.
+        after: other scores of the same videos, in the same order.
+        videos: their numbers.
+        how: the resampling.
+    """
+    (first, reasons), (second, _) = measure(before, threshold=0.5), measure(after, threshold=0.5)
+    if first["auc"] is None or second["auc"] is None:
+        return Figure(None, reason=reasons["auc"])
+    change = second["auc"] - first["auc"]
+    if short := too_few(before.fake, videos):
+        return Figure(change, reason=short)
+    times = _times(before.fake, videos, how)
+    return _between(change, areas(after, times) - areas(before, times))
+
+
+def too_few(fake: Flags, videos: NDArray[np.int64]) -> str | None:
+    """Why there is no interval: a label has fewer than LEAST_VIDEOS; else None."""
+    strata = zip(("real", "fake"), _strata(fake, videos), strict=True)
+    small = [name for name, members in strata if len(members) < LEAST_VIDEOS]
+    return f"no interval: fewer than {LEAST_VIDEOS} {' and '.join(small)} videos" if small else None
+
+
+def draws(fake: Flags, videos: NDArray[np.int64], how: Resampling) -> Iterator[Doubles]:
+    """How often each video is drawn, a resample at a time: float64, by its number."""
+    random, strata = np.random.default_rng(how.seed), _strata(fake, videos)
+    for _ in range(how.count):
+        times = np.zeros(int(videos.max()) + 1)
+        for members in strata:
+            times[members] = random.multinomial(len(members), np.full(len(members), 1 / len(members)))
+        yield times
+
+
+def interval(drawn: Doubles | list[float]) -> tuple[float, float]:
+    """The ends of the percentile interval of what the resamples have."""
+    low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
 
 
 def _strata(fake: Flags, videos: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -81,16 +128,13 @@ def _strata(fake: Flags, videos: NDArray[np.int64]) -> tuple[NDArray[np.int64], 
     return np.unique(videos[~fake]), np.unique(videos[fake])
 
 
-def _drawn(
-    judged: Judged,
-    videos: NDArray[np.int64],
-    strata: tuple[NDArray[np.int64], NDArray[np.int64]],
-    random: np.random.Generator,
-) -> Judged:
-    times = np.zeros(int(videos.max()) + 1)
-    for members in strata:
-        times[members] = random.multinomial(len(members), np.full(len(members), 1 / len(members)))
-    weights = judged.weights * times[videos]
+def _times(fake: Flags, videos: NDArray[np.int64], how: Resampling) -> Doubles:
+    """How often each score is drawn: (resamples, scores)."""
+    return np.stack([times[videos] for times in draws(fake, videos, how)])
+
+
+def _weighted(judged: Judged, times: Doubles) -> Judged:
+    weights = judged.weights * times
     kept = weights > 0
     return Judged(judged.fake[kept], judged.scores[kept], weights[kept])
 
@@ -101,5 +145,8 @@ def _figure(value: float | None, reason: str | None, drawn: list[float | None]) 
         return Figure(None, reason=reason)
     if len(decided) < _DECIDED_SHARE * len(drawn):
         return Figure(value, reason=f"no interval: {len(drawn) - len(decided)} of {len(drawn)} resamples have no value")
-    low, high = np.quantile(decided, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Figure(value, float(low), float(high))
+    return _between(value, decided)
+
+
+def _between(value: float, drawn: Doubles | list[float]) -> Figure:
+    return Figure(value, *interval(drawn))

@@ -12,12 +12,13 @@ from deepfake_edge.bundle import read_bundle, write_bundle
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.datasets.entries import Split
 from deepfake_edge.training.evaluating.answers import Answered
+from deepfake_edge.training.evaluating.bootstrap import Resampling
 from deepfake_edge.training.evaluating.stress import CLEAN
 from deepfake_edge.training.evaluating.temperature import Fitted, fit_temperature
 from deepfake_edge.training.preparing.prepared import Prepared, read_prepared
 
 
-def calibrate(source: Path, output: Path, answered: Answered, where: str) -> dict[str, Any]:
+def calibrate(source: Path, output: Path, answered: Answered, where: str, how: Resampling) -> dict[str, Any]:
     """Fit a temperature on what a bundle says, and write it.
 
     Args:
@@ -25,20 +26,21 @@ def calibrate(source: Path, output: Path, answered: Answered, where: str) -> dic
         output: where to; may be the source.
         answered: what it says, in the precision that it is used in.
         where: what the clips are, for the provenance.
+        how: the resampling behind the temperature's interval.
     Returns:
         what came of it, as plain JSON types.
     Raises:
         InvalidInput: no temperature can be fitted.
         BundleError: it cannot be written; the old file is left as it was.
     """
-    fitted = fit_temperature(answered.answers[CLEAN.name], answered.spec)
+    fitted = fit_temperature(answered.answers[CLEAN.name], answered.spec, how)
     sha256 = write_calibrated(source, output, fitted, where)
     return {
         "file": str(output),
         "sha256": sha256,
         "fitted_on": where,
         "model": answered.identity.title,
-        "temperature": fitted.temperature,
+        "temperature": asdict(fitted.temperature),
         "threshold": fitted.spec.threshold,
         "before": asdict(fitted.before),
         "after": asdict(fitted.after),
@@ -63,7 +65,7 @@ def write_calibrated(source: Path, output: Path, fitted: Fitted, where: str) -> 
         BundleError: it cannot be written; the old file is left as it was.
     """
     bundle = read_bundle(source)
-    told = f"{fitted.temperature:.6g}, fitted on {fitted.videos} clips of {where}"
+    told = f"{fitted.spec.temperature:.6g}, fitted on {fitted.videos} clips of {where}"
     return write_bundle(
         replace(bundle, spec=fitted.spec, provenance={**bundle.provenance, "temperature": told}), output
     )

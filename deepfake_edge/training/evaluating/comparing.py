@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfake_edge.training.evaluating.judging import ClipScore
-from deepfake_edge.training.evaluating.metrics import measure
-from deepfake_edge.training.evaluating.summary import judged_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +48,6 @@ def compare(first: Sequence[ClipScore], second: Sequence[ClipScore], thresholds:
         mean_difference=float(apart.mean()) if len(apart) else None,
         windows_max_difference=_of_windows(first, second),
     )
-
-
-def auc_of(scores: Sequence[ClipScore], threshold: float) -> tuple[float | None, str | None]:
-    """The area under the ROC curve over videos, or None and why."""
-    figures, reasons = measure(judged_of(scores, "videos")[0], threshold)
-    return figures["auc"], reasons.get("auc")
 
 
 def _of_windows(first: Sequence[ClipScore], second: Sequence[ClipScore]) -> float | None:

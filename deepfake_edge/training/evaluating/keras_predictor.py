@@ -78,7 +78,7 @@ def load_keras(
     spec = None if given else _spec_of_run(path)
     if spec is None:
         spec, _, _ = settle(loaded.family, KerasOrigin(loaded, parts).findings(), given)
-    identity = Identity(title or path.name, str(path), file.sha256, "keras", "tensorflow")
+    identity = Identity(title or path.name, str(path), file.sha256, "keras", "tensorflow", file.sha256)
     return KerasPredictor(identity, spec, _call(loaded, parts))
 
 

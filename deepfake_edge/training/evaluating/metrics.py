@@ -117,6 +117,24 @@ def roc(judged: Judged) -> tuple[Doubles, Doubles]:
     return rates[0], rates[1]
 
 
+def areas(judged: Judged, weights: Doubles) -> Doubles:
+    """The area under the ROC curve, once for each of many weightings: the Mann-Whitney statistic (Bamber, 1975).
+
+    Args:
+        judged: truths and scores; the weights in it do not count.
+        weights: (R, N), from 0; in each row some real ones and some fakes have more than 0.
+    Returns:
+        (R,), 0..1.
+    """
+    order = np.argsort(judged.scores, kind="stable")
+    _, starts = np.unique(judged.scores[order], return_index=True)
+    fake, real = (
+        np.add.reduceat(weights[:, order] * flags[order], starts, axis=1) for flags in (judged.fake, ~judged.fake)
+    )
+    below = np.cumsum(real, axis=1) - real / 2
+    return np.asarray((fake * below).sum(axis=1) / (fake.sum(axis=1) * real.sum(axis=1)))
+
+
 def precision_recall(judged: Judged) -> tuple[Doubles, Doubles]:
     """Precisions and recalls, from every clip called fake to none."""
     metrics = require("sklearn.metrics", extra="train")

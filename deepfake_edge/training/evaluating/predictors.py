@@ -31,6 +31,7 @@ class Identity:
         sha256: of the file.
         precision: what the networks compute in.
         runtime: what runs them.
+        source_sha256: of the model that a bundle was converted from; of a Keras file, its own. None: not known.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Identity:
     sha256: str
     precision: str
     runtime: str
+    source_sha256: str | None = None
 
 
 class Predictor(Protocol):
@@ -79,7 +81,9 @@ class BundlePredictor:
         runtime = choose_runtime(options, bundle)
         self._model: Model = load_proven(bundle, options.precision, runtime)
         self.spec = bundle.spec
-        self.identity = Identity(title, str(path), bundle.sha256, self._model.precision, runtime.name)
+        self.identity = Identity(
+            title, str(path), bundle.sha256, self._model.precision, runtime.name, source_of(bundle)
+        )
 
     def outputs(self, crops: Floats, windows: NDArray[np.int64]) -> Floats:
         """See `Predictor.outputs`."""
@@ -91,6 +95,12 @@ class BundlePredictor:
     def close(self) -> None:
         """Free the networks."""
         self._model.close()
+
+
+def source_of(bundle: Bundle) -> str | None:
+    """The sha256 of the model that a bundle was converted from; None where it does not say."""
+    found = bundle.provenance.get("source_sha256")
+    return found if isinstance(found, str) else None
 
 
 def _batches(count: int, size: int) -> list[Any]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from deepfake_edge.spec import ModelSpec
+from deepfake_edge.training.datasets.entries import ClipEntry
 from deepfake_edge.training.evaluating.bootstrap import LEVEL, Resampling
-from deepfake_edge.training.evaluating.comparing import auc_of, compare
+from deepfake_edge.training.evaluating.comparing import Difference, compare
 from deepfake_edge.training.evaluating.judging import ClipScore
 from deepfake_edge.training.evaluating.metrics import ECE_BINS
 from deepfake_edge.training.evaluating.predictors import Identity
 from deepfake_edge.training.evaluating.stress import Condition
-from deepfake_edge.training.evaluating.summary import Summary, judged_of, summarise
+from deepfake_edge.training.evaluating.stressed import Stressed, stressed
+from deepfake_edge.training.evaluating.summary import Summary, summarise
 
-FORMAT = 1
+FORMAT = 2
 _TOOLS = ("deepfake-edge", "scikit-learn", "numpy")
 _DECIMALS = 6
 
@@ -43,10 +46,10 @@ class Report:
     """An evaluation.
 
     Attributes:
-        data: what it was measured on, as plain JSON types: `folder`, `split`, and more.
+        data: what it was measured on, as plain JSON types: what `told_of` says, `left_out`, and more.
         models: in the order that the user named them.
         summaries: of each model, by its title; the first is over all videos, the second over all windows.
-        conditions: of a stress test.
+        stress: of each model, by its title: first without any, then under each condition; empty without a stress test.
         resampling: behind the intervals.
         calibration: what became of the temperature, as plain JSON types; None where none was fitted.
     """
@@ -54,9 +57,22 @@ class Report:
     data: Mapping[str, Any]
     models: Sequence[Evaluated]
     summaries: Mapping[str, Sequence[Summary]]
-    conditions: Sequence[Condition]
+    stress: Mapping[str, Sequence[Stressed]]
     resampling: Resampling
     calibration: Mapping[str, Any] | None = None
+
+
+def told_of(folder: Path, split: str, entries: Sequence[ClipEntry]) -> dict[str, Any]:
+    """What a reader must know of the clips, as plain JSON types: the first keys of `Report.data`.
+
+    Args:
+        folder: where they are.
+        split: which of them.
+        entries: what the data set says of each.
+    """
+    named = all(entry.identities for entry in entries)
+    people = len({(entry.dataset, name) for entry in entries for name in entry.identities}) if named else None
+    return {"folder": str(folder), "name": folder.resolve().name, "split": split, "people": people}
 
 
 def make_report(
@@ -68,7 +84,11 @@ def make_report(
 ) -> Report:
     """Work out every model's figures."""
     summaries = {model.identity.title: summarise(model.scores, model.spec.threshold, resampling) for model in models}
-    return Report(data, models, summaries, conditions, resampling, calibration)
+    stress = {
+        model.identity.title: stressed(model.scores, model.stressed, conditions, model.spec.threshold, resampling)
+        for model in models
+    }
+    return Report(data, models, summaries, stress, resampling, calibration)
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -92,28 +112,14 @@ def differences(report: Report) -> list[dict[str, Any]]:
         return []
     first, *others = report.models
     return [
-        {
-            "model": other.identity.title,
-            "from": first.identity.title,
-            **asdict(compare(first.scores, other.scores, (first.spec.threshold, other.spec.threshold))),
-        }
+        {"model": other.identity.title, "from": first.identity.title, **asdict(_difference(first, other))}
         for other in others
     ]
 
 
-def stress_rows(report: Report, model: Evaluated) -> list[dict[str, Any]]:
-    """What each condition does to a model, the clean run first."""
-    rows = []
-    threshold = model.spec.threshold
-    runs = [("clean", "as prepared", model.scores)]
-    runs += [(item.name, item.words, model.stressed[item.name]) for item in report.conditions]
-    for name, words, scores in runs:
-        auc, reason = auc_of(scores, threshold)
-        fake = judged_of(scores, "videos")[0].fake
-        counts = {"real": int((~fake).sum()), "fake": int(fake.sum())}
-        difference = asdict(compare(model.scores, scores, (threshold, threshold)))
-        rows.append({"condition": name, "words": words, **counts, "auc": auc, "auc_reason": reason, **difference})
-    return rows
+def _difference(first: Evaluated, other: Evaluated) -> Difference:
+    found = compare(first.scores, other.scores, (first.spec.threshold, other.spec.threshold))
+    return found if first.spec.clip == other.spec.clip else replace(found, windows_max_difference=None)
 
 
 def _model_json(report: Report, model: Evaluated) -> dict[str, Any]:
@@ -127,7 +133,7 @@ def _model_json(report: Report, model: Evaluated) -> dict[str, Any]:
             if score.fake_score is None
         ],
         "summaries": [summary.to_json() for summary in report.summaries[model.identity.title]],
-        "stress": stress_rows(report, model) if report.conditions else [],
+        "stress": [each.to_json() for each in report.stress[model.identity.title]],
         "scores": [_score_json(score) for score in model.scores],
     }
 

@@ -72,7 +72,7 @@ class Summary:
 def summarise(scores: Sequence[ClipScore], threshold: float, how: Resampling) -> list[Summary]:
     """Figures of all clips by video and by window, and of each data set and manipulation by video.
 
-    Clips without a verdict have no part in figures by video, and none by window where they have no window.
+    Clips without a verdict have no part in any.
     """
     first, *others = groups(scores)
     units: tuple[Unit, ...] = ("videos", "windows")
@@ -108,12 +108,12 @@ def summary(group: Group, unit: Unit, threshold: float, how: Resampling) -> Summ
 
 
 def judged_of(scores: Sequence[ClipScore], unit: Unit) -> tuple[Judged, NDArray[np.int64]]:
-    """Scores with their truth, and the number of the video of each."""
+    """Scores of the clips with a verdict, with their truth, and the number of the video of each."""
     rows = [
         (number, score.label == "fake", value)
         for number, score in enumerate(scores)
+        if score.fake_score is not None
         for value in (score.windows if unit == "windows" else (score.fake_score,))
-        if value is not None
     ]
     videos, fake, values = zip(*rows, strict=True) if rows else ((), (), ())
     judged = Judged.once(np.asarray(fake, np.bool_), np.asarray(values, np.float64))

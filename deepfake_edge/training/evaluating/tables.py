@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deepfake_edge.tables import printable
-from deepfake_edge.training.datasets.entries import LABELS
-from deepfake_edge.training.evaluating.bootstrap import LEAST_VIDEOS, Figure
+from deepfake_edge.training.evaluating.bootstrap import Figure
 from deepfake_edge.training.evaluating.metrics import METRICS
-from deepfake_edge.training.evaluating.report import Evaluated, Report, differences, stress_rows
+from deepfake_edge.training.evaluating.report import Report, differences
+from deepfake_edge.training.evaluating.stressed import Stressed
 from deepfake_edge.training.evaluating.summary import Summary
 
 _NAMES = {"auc": "AUC", "eer": "EER", "average_precision": "average precision", "ece": "ECE", "f1": "F1"}
@@ -46,20 +48,22 @@ def sheets(report: Report) -> Iterator[Sheet]:
         ]  # fmt: skip
         header = ("", "from", "flips", "largest difference", "mean", "largest of a window")
         yield Sheet("Differences of scores", header, tuple(rows))
-    if report.conditions:
-        yield from (_stress(report, number) for number in range(len(report.models)))
+    yield from (_stress(title, rows) for title, rows in report.stress.items() if rows)
+    if report.calibration is not None:
+        yield _calibration(report.calibration)
 
 
 _CELLS = ("real as real", "real as fake", "fake as real", "fake as fake", "no verdict")
 
 
-def interval(figure: Figure) -> str:
-    """A figure with its interval, or a dash."""
+def interval(figure: Figure, sign: str = "") -> str:
+    """A figure with its interval, or a dash; `sign` is "+" where a plus is to be shown."""
     if figure.value is None:
         return "-"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    # A change that is rounded to nothing has no sign of its own: -0.0 + 0.0 is 0.0.
+    numbers = [round(each, 3) + 0.0 for each in (figure.value, figure.low, figure.high) if each is not None]
+    value, *ends = (f"{each:{sign}.3f}" for each in numbers)
+    return f"{value} ({ends[0]} to {ends[1]})" if ends else value
 
 
 def notes(report: Report) -> list[str]:
@@ -68,28 +72,52 @@ def notes(report: Report) -> list[str]:
     for title, summaries in report.summaries.items():
         for summary in summaries:
             where = f"{summary.group.title} {summary.unit}"
-            reasons = {
-                f"{_NAMES.get(name, name)}: {figure.reason}" if figure.value is None else figure.reason
-                for name, figure in summary.figures.items()
-                if figure.reason is not None
-            }
+            reasons = {_reason(name, figure) for name, figure in summary.figures.items() if figure.reason is not None}
             for reason in sorted(reasons):
                 found.setdefault(f"{title}: {reason}", []).append(where)
     told = [f"{reason} ({', '.join(places)})" for reason, places in found.items()]
+    told += _left_out(report.data["left_out"])
     for model in report.models:
         silent = sum(score.fake_score is None for score in model.scores)
         if silent:
             told.append(f"{model.identity.title}: {silent} of {len(model.scores)} clips have no verdict")
-        if report.conditions:
-            told += _stress_notes(report, model)
+        told += _stress_notes(model.identity.title, report.stress[model.identity.title])
+    if report.calibration is not None:
+        told += _calibration_notes(report.calibration)
     return told
 
 
 def markdown(sheet: Sheet) -> str:
     """A table in Markdown, under its title."""
     rows = [sheet.header, tuple("---" for _ in sheet.header), *sheet.rows]
-    lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
-    return f"## {_cell(sheet.title)}\n" + "\n".join(lines)
+    lines = ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
+    return f"## {cell(sheet.title)}\n" + "\n".join(lines)
+
+
+def _left_out(clips: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    kinds = Counter((clip["reason"], clip["label"]) for clip in clips)
+    if kinds:
+        told = ", ".join(f"{count} {label}: {reason}" for (reason, label), count in sorted(kinds.items()))
+        yield f"{len(clips)} clips of the split were left out when they were prepared ({told})"
+
+
+def _calibration(found: Mapping[str, Any]) -> Sheet:
+    """What a temperature does to the scores that it was fitted on."""
+    rows = [
+        (name.replace("_", " "), *(f"{found[when][name]:.4f}" for when in ("before", "after")))
+        for name in found["before"]
+    ]
+    where = f"fitted on {found['videos']} videos of {found['fitted_on']}"
+    return Sheet(
+        f"Temperature {interval(Figure(**found['temperature']))}, {where}", ("", "before", "after"), tuple(rows)
+    )
+
+
+def _calibration_notes(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{found['model']}: all other tables are of the bundle before; NLL and ECE of the temperature are of its fit"
+    yield f"{found['model']}: {found['flips']} of {found['videos']} videos get another label with the temperature"
+    if reason := found["temperature"]["reason"]:
+        yield f"{found['model']}: temperature: {reason}"
 
 
 def _cells(report: Report) -> Iterator[tuple[str, ...]]:
@@ -115,31 +143,39 @@ def _counts(summaries: Sequence[Summary]) -> tuple[str, str]:
     return told([each.real for each in summaries]), told([each.fake for each in summaries])
 
 
-def _stress(report: Report, number: int) -> Sheet:
-    model = report.models[number]
-    rows = tuple(
-        (row["condition"], str(row["real"]), str(row["fake"]), _short(row["auc"]),
-         f"{row['flips']} of {row['videos']}", str(row["lost"]), _short(row["mean_difference"]))
-        for row in stress_rows(report, model)
-    )  # fmt: skip
-    header = ("", "real", "fake", "AUC", "flips", "verdicts lost", "mean difference")
-    return Sheet(f"Stress: {model.identity.title}", header, rows)
+def _stress(title: str, rows: Sequence[Stressed]) -> Sheet:
+    header = ("", "real", "fake", "AUC", "change of AUC", "flips", "verdicts lost", "mean difference")
+    return Sheet(f"Stress: {title}", header, tuple(_stress_row(row) for row in rows))
 
 
-def _stress_notes(report: Report, model: Evaluated) -> Iterator[str]:
-    rows = stress_rows(report, model)
-    for label in LABELS:
-        if few := [row["condition"] for row in rows if row[label] < LEAST_VIDEOS]:
-            where = "every condition" if len(few) == len(rows) else ", ".join(few)
-            yield (
-                f"{model.identity.title}: stress: fewer than {LEAST_VIDEOS} {label} videos with a verdict, so its AUC "
-                f"says little of other videos ({where})"
-            )
+def _stress_row(row: Stressed) -> tuple[str, ...]:
+    change = "-" if row.auc_change is None else interval(row.auc_change, sign="+")
+    flips = f"{row.difference.flips} of {row.difference.videos}"
+    counts = (str(row.real), str(row.fake))
+    lost, mean = str(row.difference.lost), _short(row.difference.mean_difference)
+    return (row.condition.name, *counts, interval(row.auc), change, flips, lost, mean)
+
+
+def _stress_notes(title: str, rows: Sequence[Stressed]) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        figures = [figure for figure in (row.auc, row.auc_change) if figure is not None and figure.reason is not None]
+        for reason in dict.fromkeys(_reason("auc", figure) for figure in figures):
+            found.setdefault(reason, []).append(row.condition.name)
+    for reason, names in found.items():
+        where = "every condition" if len(names) == len(rows) else ", ".join(names)
+        yield f"{title}: stress: {reason} ({where})"
+
+
+def _reason(name: str, figure: Figure) -> str:
+    """Why there is no figure, with its name, or no interval."""
+    return f"{_NAMES.get(name, name)}: {figure.reason}" if figure.value is None else str(figure.reason)
 
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}" if abs(value) < 0.001 else f"{value:.3f}"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text that breaks no table in Markdown."""
     return printable(text).replace("|", "\\|").replace("\n", " ")

@@ -12,16 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.model import fake_scores
 from deepfake_edge.optional import require
 from deepfake_edge.spec import ModelSpec
+from deepfake_edge.training.evaluating.bootstrap import Figure, Resampling, draws, interval, too_few
+from deepfake_edge.training.evaluating.comparing import compare
 from deepfake_edge.training.evaluating.judging import Answer, judge
-from deepfake_edge.training.evaluating.metrics import Judged, calibration_error, log_loss
+from deepfake_edge.training.evaluating.metrics import Doubles, Judged, calibration_error, log_loss
 from deepfake_edge.training.evaluating.summary import judged_of
 
 _LEAST, _MOST = 0.02, 50.0
+# For the interval: two neighbours are 2 % apart.
+_GRID = np.geomspace(_LEAST, _MOST, 400)
 _NONE, _MORE = "calibrate: no temperature is the best on these", "take more clips"
 
 
@@ -47,7 +52,7 @@ class Fitted:
     """A temperature and what it does.
 
     Attributes:
-        temperature: T.
+        temperature: T, with the interval of the T that resamples of the videos would have had.
         spec: with T, and with the threshold moved along: every window keeps its label.
         before: with the temperature that the spec had.
         after: with T.
@@ -55,7 +60,7 @@ class Fitted:
         flips: videos with another label than before: the mean of the windows' scores may cross the threshold.
     """
 
-    temperature: float
+    temperature: Figure
     spec: ModelSpec
     before: Fitness
     after: Fitness
@@ -63,34 +68,30 @@ class Fitted:
     flips: int
 
 
-def fit_temperature(answers: Sequence[Answer], spec: ModelSpec) -> Fitted:
+def fit_temperature(answers: Sequence[Answer], spec: ModelSpec, how: Resampling) -> Fitted:
     """Fit T.
 
     Args:
         answers: the model's outputs for clips of both labels that it was not trained on.
         spec: what the outputs mean; its own temperature is not used for the fit.
+        how: the resampling behind the interval.
     Raises:
-        InvalidInput: there are no videos of one label with a window, or no T is the best: the model tells all windows
-            apart, or is no better than chance.
+        InvalidInput: there are no videos of one label with a verdict, or no T is the best: the model tells all windows
+            apart, or nearly so, or is no better than chance.
         MissingDependency: SciPy, which scikit-learn brings, is not installed.
     """
-    with_windows = [answer for answer in answers if len(answer.outputs)]
-    labels = {answer.clip.entry.label for answer in with_windows}
+    judged = [answer for answer in answers if judge(answer, spec).fake_score is not None]
+    labels = {answer.clip.entry.label for answer in judged}
     if labels != {"real", "fake"}:
         found = f"only {labels.pop()} ones" if labels else "none"
-        raise InvalidInput(f"calibrate: wanted clips of both labels with a full window, found {found}")
+        raise InvalidInput(f"calibrate: wanted clips of both labels with a verdict, found {found}")
 
-    temperature = _likeliest(with_windows, spec)
+    temperature = _likeliest(judged, spec)
     fitted = replace(spec, temperature=temperature, threshold=_moved(spec.threshold, spec.temperature / temperature))
-    before, after = ([judge(answer, each) for answer in with_windows] for each in (spec, fitted))
-    flips = sum(
-        one.fake_score is not None
-        and other.fake_score is not None
-        and (one.fake_score >= spec.threshold) != (other.fake_score >= fitted.threshold)
-        for one, other in zip(before, after, strict=True)
-    )
-    fitness = [_fitness(with_windows, each) for each in (spec, fitted)]
-    return Fitted(temperature, fitted, fitness[0], fitness[1], len(with_windows), flips)
+    before, after = ([judge(answer, each) for answer in judged] for each in (spec, fitted))
+    flips = compare(before, after, (spec.threshold, fitted.threshold)).flips
+    figure = _with_interval(temperature, judged, spec, how)
+    return Fitted(figure, fitted, _fitness(judged, spec), _fitness(judged, fitted), len(judged), flips)
 
 
 def _likeliest(answers: Sequence[Answer], spec: ModelSpec) -> float:
@@ -103,9 +104,29 @@ def _likeliest(answers: Sequence[Answer], spec: ModelSpec) -> float:
     bounds = (math.log(_LEAST), math.log(_MOST))
     best = require("scipy.optimize", extra="train").minimize_scalar(loss, bounds=bounds, method="bounded")
     temperature = math.exp(float(best.x))
-    if not 1.1 * _LEAST < temperature < _MOST / 1.1:
+    if temperature < 1.1 * _LEAST:
+        raise InvalidInput(f"{_NONE} {len(answers)} clips: down to {_LEAST:g}, the lower the better; {_MORE}")
+    if temperature > _MOST / 1.1:
         raise InvalidInput(f"{_NONE} {len(answers)} clips: the model is no better than chance on them; {_MORE}")
     return temperature
+
+
+def _with_interval(temperature: float, answers: Sequence[Answer], spec: ModelSpec, how: Resampling) -> Figure:
+    fake, videos = np.asarray([answer.clip.entry.label == "fake" for answer in answers]), np.arange(len(answers))
+    if short := too_few(fake, videos):
+        return Figure(temperature, reason=short)
+    windows, outputs = _windows(answers, spec), np.concatenate([answer.outputs for answer in answers])
+    starts = np.cumsum([0, *(len(answer.outputs) for answer in answers[:-1])])
+    scores = (fake_scores(outputs, replace(spec, temperature=float(each))) for each in _GRID)
+    losses = np.stack([_losses(replace(windows, scores=each), starts) for each in scores], axis=1)
+    return Figure(temperature, *interval([_GRID[np.argmin(times @ losses)] for times in draws(fake, videos, how)]))
+
+
+def _losses(windows: Judged, starts: NDArray[np.int64]) -> Doubles:
+    """The negative log-likelihood of each video, whose windows start there: the mean of its windows'."""
+    right = np.where(windows.fake, windows.scores, 1.0 - windows.scores)
+    least = np.finfo(np.float64).tiny
+    return np.asarray(np.add.reduceat(-windows.weights * np.log(np.maximum(right, least)), starts))
 
 
 def _fitness(answers: Sequence[Answer], spec: ModelSpec) -> Fitness:

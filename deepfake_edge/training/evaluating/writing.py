@@ -23,11 +23,13 @@ from deepfake_edge.tables import printable
 from deepfake_edge.training import plots
 from deepfake_edge.training.evaluating import metrics
 from deepfake_edge.training.evaluating.metrics import Judged
-from deepfake_edge.training.evaluating.report import Report, report_json, stress_rows
+from deepfake_edge.training.evaluating.report import Report, report_json
 from deepfake_edge.training.evaluating.summary import judged_of
 from deepfake_edge.training.evaluating.tables import markdown, notes, sheets
 
 REPORT = "report.json"
+# What report.md says of the data in a line each; `tables.notes` has the rest.
+_TOLD = ("folder", "split", "people", "sha256", "face_pictures", "faces", "notes")
 
 
 def check_folder(folder: Path) -> None:
@@ -41,7 +43,7 @@ def check_folder(folder: Path) -> None:
 def check_file(file: Path) -> None:
     """Refuse a place where no file can be written. Raises InvalidInput."""
     if os.path.isdir(file):
-        raise InvalidInput(f"{file}: wanted a file for the figures, it is a folder")
+        raise InvalidInput(f"{file}: wanted a file to write, it is a folder")
     _check_place(Path(os.path.realpath(file)).parent)
 
 
@@ -72,7 +74,7 @@ def json_bytes(report: Report) -> bytes:
 
 
 def _markdown(report: Report) -> str:
-    told = [f"- {name}: {_words(value)}" for name, value in report.data.items()]
+    told = [f"- {name.replace('_', ' ')}: {_words(value)}" for name, value in report.data.items() if name in _TOLD]
     told += [
         f"- {item.title}: `{item.file}`, {item.precision} on {item.runtime}, sha256 {item.sha256}"
         for item in (model.identity for model in report.models)
@@ -86,6 +88,8 @@ def _markdown(report: Report) -> str:
 
 
 def _words(value: Any) -> str:
+    if value is None:
+        return "not said by the data set"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_words(item)}" for key, item in value.items() if item is not None)
     return "; ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
@@ -110,12 +114,15 @@ def _draw(report: Report, folder: Path) -> None:
         },
         folder / "confusion.png",
     )
-    if report.conditions:
-        areas = {
-            model.identity.title: {row["condition"]: row["auc"] for row in stress_rows(report, model)}
-            for model in report.models
-        }
-        plots.stress(areas, folder / "stress.png")
+    areas = {title: {row.condition.name: row.auc for row in rows} for title, rows in report.stress.items() if rows}
+    if areas:
+        plots.stress(
+            {
+                title: {name: (auc.value, auc.low, auc.high) for name, auc in found.items()}
+                for title, found in areas.items()
+            },
+            folder / "stress.png",
+        )
     else:
         (folder / "stress.png").unlink(missing_ok=True)
 

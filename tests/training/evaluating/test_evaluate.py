@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from deepfake_edge.training.evaluating.answers import records_sha256
 from deepfake_edge.training.evaluating.bootstrap import Resampling
 from deepfake_edge.training.evaluating.comparing import compare
 from deepfake_edge.training.evaluating.metrics import METRICS
-from deepfake_edge.training.evaluating.summary import groups, summarise
+from deepfake_edge.training.evaluating.summary import groups, judged_of, summarise
 from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.preparing.store import start, write_clip
 from fakes import bright_means_fake
@@ -57,6 +58,8 @@ def test_figures_are_of_videos_and_of_windows(mixed):
     truth = [score.label == "fake" for score in mixed if score.fake_score is not None]
     values = [score.fake_score for score in mixed if score.fake_score is not None]
     assert videos.figures["auc"].value == pytest.approx(roc_auc_score(truth, values))
+    silent = [*mixed, made_score("f0", "real", None, (0.9, 0.9), "two")]
+    assert [len(judged_of(silent, unit)[1]) for unit in ("videos", "windows")] == [22, 32]
     assert others[1].group.title == "one paint"
     assert others[1].figures["auc"].value == 1.0
     assert others[-1].figures["auc"].reason == "no interval: fewer than 5 fake videos"
@@ -82,7 +85,7 @@ def test_a_report_has_every_figure_and_every_score(capsys, prepared, bundles, tm
     found = json.loads((folder / "report.json").read_text())
     assert found["data"]["split"] == "test"
     assert found["data"]["sha256"] == records_sha256(prepared, "test") != records_sha256(prepared, "val")
-    assert found["data"]["face pictures"] == asdict(prepared.settings)
+    assert found["data"]["face_pictures"] == asdict(prepared.settings)
     titles = ["frame.dfe fp32", "clip.dfe fp32", "clip.dfe int8"]
     assert [model["title"] for model in found["models"]] == titles
     assert found["models"][0]["sha256"] == read_bundle(files[0]).sha256
@@ -124,17 +127,22 @@ def test_calibration_writes_the_bundle_and_says_what_it_did(capsys, tmp_path):
     assert (found["file"], found["fitted_on"], found["videos"]) == (str(output), "grey, split val", 8)
     assert model.read_bytes() == before
     calibrated = read_bundle(output)
-    assert (calibrated.sha256, calibrated.spec.temperature) == (found["sha256"], found["temperature"])
+    assert (calibrated.sha256, calibrated.spec.temperature) == (found["sha256"], found["temperature"]["value"])
     # score = sigmoid(4 * (level - 127.5) / 127.5): the likeliest T solves a line of one unknown.
     logits = [
         4 * (level - 127.5) / 127.5 * (1 if label == "fake" else -1) for label in levels for level in levels[label]
     ]
     losses = {value: sum(np.log1p(np.exp(-logit / value)) for logit in logits) for value in np.arange(0.3, 5, 0.01)}
-    assert found["temperature"] == pytest.approx(min(losses, key=losses.__getitem__), abs=0.02)
+    assert found["temperature"]["value"] == pytest.approx(min(losses, key=losses.__getitem__), abs=0.02)
     assert found["after"]["videos_nll"] == pytest.approx(min(losses.values()) / 8, rel=1e-3)
-    code, out, _ = run(capsys, model, *options)
+    code, out, _ = run(capsys, model, *options, "-o", tmp_path / "report")
     assert code == 0
     assert f"wrote {model}" in out
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert f"## Temperature {found['temperature']['value']:.3f}, fitted on 8 videos of grey, split val\n" in text
+    before, after = (found[when]["videos_nll"] for when in ("before", "after"))
+    assert f"| videos nll | {before:.4f} | {after:.4f} |" in text
+    assert "- clip.dfe fp32: temperature: no interval: fewer than 5 real and fake videos" in text
     assert read_bundle(model).spec == calibrated.spec
 
 
@@ -168,7 +176,10 @@ def _prepare_grey(folder: Path, levels: dict[str, tuple[int, ...]]) -> None:
     (("absent.dfe", "--data", "PREPARED", "-o", "frame.dfe"), "frame.dfe: is a file, wanted a folder"),
     (("absent.dfe", "--data", "PREPARED", "-o", "frame.dfe/report"), "frame.dfe: is a file, wanted a folder"),
     (("absent.dfe", "--data", "PREPARED", "--json", "absent/a.json"), "absent: there is no such folder"),
-    (("absent.dfe", "--data", "PREPARED", "--json", "."), "wanted a file for the figures, it is a folder"),
+    (("absent.dfe", "--data", "PREPARED", "--json", "."), "wanted a file to write, it is a folder"),
+    (("absent.dfe", "--data", "PREPARED", "--calibrate", "--write", "absent/b.dfe"), "absent: there is no such folder"),
+    (("ensemble.json", "--data", "PREPARED"), "name its bundles"),
+    (("ensemble.json", "--videos", "PREPARED"), "name its bundles"),
 ])  # fmt: skip
 def test_what_cannot_be_evaluated_is_said_in_one_line(capsys, prepared, bundles, monkeypatch, arguments, said):
     monkeypatch.chdir(bundles)
@@ -193,6 +204,22 @@ def test_raw_videos_go_through_the_detector(capsys, bundles, tmp_path):
     ]  # fmt: skip
     assert model["summaries"][0]["figures"]["auc"]["value"] == 1.0
     assert [item["clip"] for item in model["no_verdict"]] == ["test/real/damaged.mp4"]
+
+
+def test_clips_that_were_left_out_are_counted_with_their_reason(capsys, prepared, bundles, tmp_path):
+    folder = shutil.copytree(prepared.folder, tmp_path / "prepared")
+    for clip, reason in zip(prepared.of("test"), ("no face was found", "no face was found", "is empty"), strict=False):
+        record = folder / "clips" / clip.id / "clip.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"left_out": reason, "pictures": []}))
+    options = ("--data", folder, "--runtime", "onnxruntime", "-o", tmp_path / "report")
+    code, out, _ = run(capsys, bundles / "frame.dfe", *options)
+    assert code == 0
+    told = "3 clips of the split were left out when they were prepared (1 real: is empty, 2 fake: no face was found)"
+    assert f"note: {told}\n" in out
+    assert f"- {told}\n" in (tmp_path / "report" / "report.md").read_text()
+    data = json.loads((tmp_path / "report" / "report.json").read_text())["data"]
+    assert [each["label"] for each in data["left_out"]] == ["fake", "fake", "real"]
+    assert (data["name"], data["people"]) == ("prepared", 1)
 
 
 def _write_clip(path: Path, level: int) -> None:

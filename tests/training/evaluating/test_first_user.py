@@ -19,7 +19,7 @@ from deepfake_edge.training.evaluating.bootstrap import Resampling
 from deepfake_edge.training.evaluating.judging import Answer, cut_windows, judge
 from deepfake_edge.training.evaluating.loading import titles_of
 from deepfake_edge.training.evaluating.predictors import Identity
-from deepfake_edge.training.evaluating.report import Evaluated, make_report, stress_rows
+from deepfake_edge.training.evaluating.report import Evaluated, make_report
 from deepfake_edge.training.evaluating.stress import Condition
 from deepfake_edge.training.evaluating.tables import notes
 from deepfake_edge.training.evaluating.videos import read_videos
@@ -122,8 +122,8 @@ def test_a_stress_table_counts_its_videos_and_says_where_they_are_few():
     silent = (made_score("real0", "real", None), *few[1:])
     model = Evaluated(Identity("made", "made.dfe", "0", "fp32", "none"), FRAME_SPEC, few, {"dark": silent, "blur": few})
     conditions = [Condition("dark", ""), Condition("blur", "")]
-    report = make_report({}, [model], conditions, Resampling())
-    rows = {row["condition"]: (row["real"], row["fake"]) for row in stress_rows(report, model)}
+    report = make_report({"left_out": []}, [model], conditions, Resampling())
+    rows = {row.condition.name: (row.real, row.fake) for row in report.stress["made"]}
     assert rows == {"clean": (5, 5), "dark": (4, 5), "blur": (5, 5)}
     told = [note for note in notes(report) if "stress" in note]
     assert len(told) == 1
