@@ -15,10 +15,11 @@ from deepfake_edge.cli.progress import Progress
 from deepfake_edge.tables import printable, table
 
 if TYPE_CHECKING:
-    from deepfake_edge.training.preparing.prepared import LeftOut, Prepared
+    from deepfake_edge.training.datasets.entries import ClipEntry
+    from deepfake_edge.training.preparing.prepared import Prepared
 
 _FRAMES, _FPS, _MOST_PX = 30, 12.0, 512
-_NAMED_FAILURES = 5
+_NAMED = 5
 _HEADER = ("data set", "split", "kind", "clips", "pictures", "missed faces", "no face", "unreadable")
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         progress.end()
     print_summary(prepared)
+    for note in _lacking(prepared):
+        if note not in dataset.notes:
+            print(printable(f"note: {note}"))
     return 0 if prepared.clips else 1
 
 
@@ -101,14 +105,25 @@ def print_summary(prepared: Prepared) -> None:
     from deepfake_edge.training.preparing.one_clip import NO_FACE
 
     print(table(_rows(prepared), _HEADER))
-    failures = [clip for clip in prepared.left_out if clip.reason != NO_FACE]
-    for clip in failures[:_NAMED_FAILURES]:
+    gone = sorted(prepared.left_out, key=lambda clip: clip.reason == NO_FACE)
+    for clip in gone[:_NAMED]:
         print(printable(f"left out: {clip.entry.source}: {clip.reason}"), file=sys.stderr)
-    if len(failures) > _NAMED_FAILURES:
-        print(f"left out: and {len(failures) - _NAMED_FAILURES} more", file=sys.stderr)
+    if len(gone) > _NAMED:
+        print(f"left out: and {len(gone) - _NAMED} more", file=sys.stderr)
     if not prepared.clips:
         print("error: no clip shows a face that was found", file=sys.stderr)
-    print(f"\n{len(prepared.clips)} clips in {printable(str(prepared.folder))}")
+    count = len(prepared.clips)
+    print(f"\n{count} {'clip' if count == 1 else 'clips'} in {printable(str(prepared.folder))}")
+
+
+def _lacking(prepared: Prepared) -> list[str]:
+    """Notes on splits that were left without a clip, or without one of a label."""
+    from deepfake_edge.training.datasets.splits import lacking
+
+    by_dataset: defaultdict[str, list[ClipEntry]] = defaultdict(list)
+    for clip in prepared.clips:
+        by_dataset[clip.entry.dataset].append(clip.entry)
+    return [f"{name}: {note}" for name, entries in sorted(by_dataset.items()) for note in lacking(entries)]
 
 
 def _rows(prepared: Prepared) -> list[tuple[str, ...]]:
@@ -119,8 +134,7 @@ def _rows(prepared: Prepared) -> list[tuple[str, ...]]:
     from deepfake_edge.training.preparing.prepared import PreparedClip
 
     figures: defaultdict[tuple[str, int, str], Counter[str]] = defaultdict(Counter)
-    everyone: list[PreparedClip | LeftOut] = [*prepared.clips, *prepared.left_out]
-    for clip in everyone:
+    for clip in prepared.records:
         counts = figures[clip.entry.dataset, SPLITS.index(clip.entry.split), kind_of(clip.entry)]
         if isinstance(clip, PreparedClip):
             counts.update({"clips": 1, "pictures": len(clip.seen), "missed": clip.seen.count(False)})

@@ -86,21 +86,29 @@ class Dataset:
 
 
 def list_files(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES, *, below: bool = False) -> list[Path]:
-    """The files of a folder with such endings, by name; hidden ones, and none that is not there, are left alone.
+    """The files of a folder with such endings, by name; hidden ones are left alone.
 
     Args:
         folder: where to look; one that is not there has none.
         suffixes: endings in lower case, with their dots.
-        below: whether to look into the folders in it, too; links to folders are not followed.
+        below: whether to look into the folders in it, too; one that links lead to again is looked into once.
     Raises:
-        InvalidInput: a folder cannot be read: its clips would be missing without a word.
+        InvalidInput: a folder cannot be read, or a link leads nowhere: clips would be missing without a word.
     """
     found: list[Path] = []
-    for place, inner, names in os.walk(folder, onerror=_refuse_folder):
-        found += [Path(place) / name for name in names if name[0] != "."]
-        if not below:
+    been = {str(around) for around in folder.resolve().parents}
+    for place, inner, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        if (there := os.path.realpath(place)) in been:
             inner.clear()
-    return sorted(file for file in found if file.suffix.lower() in suffixes and file.is_file())
+            continue
+        been.add(there)
+        found += [Path(place) / name for name in names if name[0] != "."]
+        inner[:] = sorted(inner) if below else ()
+    videos = sorted(file for file in found if file.suffix.lower() in suffixes)
+    dangling = [str(file) for file in videos if not file.exists()]
+    if dangling:
+        raise refuse("links to files that are not there", dangling, "mount what they lead to, or remove them")
+    return [file for file in videos if file.is_file()]
 
 
 def _refuse_folder(error: OSError) -> None:

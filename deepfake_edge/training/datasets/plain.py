@@ -2,8 +2,8 @@
 
     real/*.mp4  fake/*.mp4  fake/METHOD/*.mp4      all three optionally below train/, val/ and test/
 
-Nobody is named. Without split folders, clips of one name (`real/anna.mp4`, `fake/swap/anna.mp4`) are taken for an
-original and its fakes and are kept together.
+Nobody is named. Clips of one name (`real/anna.mp4`, `fake/swap/anna.mp4`) are taken for an original and its fakes and
+are kept together; with split folders, those of one split.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ def recognises(folder: Path) -> bool:
     return any((place / label).is_dir() for place in _places(folder) for label in LABELS)
 
 
-def listing(folder: Path) -> Listing:
+def listing(folder: Path, published: bool) -> Listing:
     """Every clip and picture.
 
+    Args:
+        folder: the data set.
+        published: whether split folders are read; else all clips are in `train`.
     Raises:
         InvalidInput: the folder has split folders and labels beside them.
     """
@@ -33,13 +36,13 @@ def listing(folder: Path) -> Listing:
         raise InvalidInput(f"{folder}: has real/ or fake/ beside split folders; wanted {LAYOUT}")
     entries = []
     for place in places:
-        split: Split = next((name for name in SPLITS if place == folder / name), "train")
+        split: Split = next((name for name in SPLITS if published and place == folder / name), "train")
         for label in LABELS:
             for path in list_files(place / label, VIDEO_SUFFIXES | IMAGE_SUFFIXES, below=True):
                 below = path.relative_to(place / label).parts
                 kind = below[0] if label == "fake" and len(below) > 1 else None
                 source = path.relative_to(folder).as_posix()
-                group = path.stem if place == folder else source
+                group = f"{split}/{path.stem}" if published and place != folder else path.stem
                 entries.append(ClipEntry(source, label, split, folder.resolve().name, kind, (), group))
     return Listing(tuple(entries))
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.datasets import celeb_df, dfdc, faceforensics, plain
+from deepfake_edge.training.datasets.copies import copied
 from deepfake_edge.training.datasets.entries import ClipEntry, Dataset, Listing
 from deepfake_edge.training.datasets.splits import SplitMode, assign, lacking, take
 
@@ -69,6 +70,7 @@ def read_dataset(folder: Path, options: ReadOptions | None = None) -> Dataset:
         entries = take(entries, options.most)
     for name in names:
         notes += [f"{name}: {note}" for note in lacking(entry for entry in entries if entry.dataset == name)]
+    notes += copied(folder, entries)
     return Dataset(folder, tuple(entries), tuple(notes), crossing=options.splits == "published")
 
 
@@ -101,7 +103,7 @@ def _published(folder: Path, options: ReadOptions) -> Listing:
         return faceforensics.listing(folder, options.compression, published)
     if kind == "celebdf":
         return celeb_df.listing(folder, published)
-    return dfdc.listing(folder) if kind == "dfdc" else plain.listing(folder)
+    return dfdc.listing(folder) if kind == "dfdc" else plain.listing(folder, published)
 
 
 def _recognised(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -17,7 +18,7 @@ from deepfake_edge.protocols import FaceFinder
 from deepfake_edge.training.datasets.entries import ClipEntry
 from deepfake_edge.training.preparing.face_picture import FacePicture, cut_face_picture
 from deepfake_edge.training.preparing.main_face import Sighting, Watch
-from deepfake_edge.training.preparing.prepared import CLIPS, LeftOut, PreparedClip
+from deepfake_edge.training.preparing.prepared import CLIPS, RECORD, LeftOut, PreparedClip
 from deepfake_edge.training.preparing.settings import Settings
 from deepfake_edge.training.preparing.store import write_clip
 
@@ -34,20 +35,23 @@ class Task:
         entry: what the data set says of it.
         path: its file.
         place: the clip's folder in the prepared folder; does not exist yet.
+        written_ns: when its file was written.
     """
 
     entry: ClipEntry
     path: Path
     place: Path
+    written_ns: int
 
 
 def task_of(entry: ClipEntry, path: Path, prepared: Path) -> Task:
     """The task of a clip; its place is named after the data set, the file, and a digest of both and the file's size."""
-    known = f"{entry.dataset}/{entry.source}/{path.stat().st_size}"
+    file = path.stat()
+    known = f"{entry.dataset}/{entry.source}/{file.st_size}"
     digest = hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:10]
     name = f"{entry.dataset}-{entry.manipulation or entry.label}-{path.stem}"
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:_NAME_LETTERS]
-    return Task(entry, path, prepared / CLIPS / f"{readable}-{digest}")
+    return Task(entry, path, prepared / CLIPS / f"{readable}-{digest}", file.st_mtime_ns)
 
 
 def prepare_clip(task: Task, settings: Settings, finder: FaceFinder) -> PreparedClip | LeftOut:
@@ -72,7 +76,7 @@ def prepare_clip(task: Task, settings: Settings, finder: FaceFinder) -> Prepared
         seen=tuple(sighting.seen for sighting in sightings),
         landmarks=tuple(picture.landmarks for picture in pictures),
     )
-    write_clip(clip, [picture.pixels for picture in pictures])
+    _write(task, clip, pictures)
     return clip
 
 
@@ -109,13 +113,21 @@ def _frames(path: Path) -> Generator[Frame, None, None]:
 def _reason(task: Task, error: SourceError) -> str:
     """What is wrong with a clip, without the place of its data set: records do not depend on it."""
     reason = str(error)
-    for shown in (str, repr, ascii):
-        source = shown(task.entry.source)
-        reason = reason.replace(shown(str(task.path)), source).removeprefix(f"{source}: ")
+    # The whole path first: the one that was given may be the end of it.
+    for path in (os.path.abspath(task.path), str(task.path)):
+        for shown in (str, repr, ascii):
+            source = shown(task.entry.source)
+            reason = reason.replace(shown(path), source).removeprefix(f"{source}: ")
     return reason
 
 
 def _leave_out(task: Task, reason: str) -> LeftOut:
     left_out = LeftOut(task.entry, task.place, reason)
-    write_clip(left_out)
+    _write(task, left_out)
     return left_out
+
+
+def _write(task: Task, clip: PreparedClip | LeftOut, pictures: Sequence[FacePicture] = ()) -> None:
+    """The record's time is the file's, by which a newer file is known; its bytes are the same on every machine."""
+    write_clip(clip, [picture.pixels for picture in pictures])
+    os.utime(task.place / RECORD, ns=(task.written_ns, task.written_ns))

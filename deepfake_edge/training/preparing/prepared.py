@@ -100,6 +100,11 @@ class Prepared:
     clips: tuple[PreparedClip, ...]
     left_out: tuple[LeftOut, ...] = ()
 
+    @property
+    def records(self) -> tuple[PreparedClip | LeftOut, ...]:
+        """Every clip that was looked at."""
+        return (*self.clips, *self.left_out)
+
     def of(self, split: Split) -> tuple[PreparedClip, ...]:
         """The clips of one split."""
         return tuple(clip for clip in self.clips if clip.entry.split == split)

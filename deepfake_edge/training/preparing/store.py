@@ -44,8 +44,12 @@ def start(folder: Path, settings: Settings) -> None:
     """
     if (folder / INDEX).exists():
         _check_same(folder, read_settings(folder), settings)
-    elif folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
+    elif folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder}: is not a folder; name a new one")
+    elif folder.exists() and any(path.name[0] != "." for path in folder.iterdir()):
         raise InvalidInput(f"{folder}: is not empty and was not made by prepare; name a new folder")
+    elif around := [place for place in folder.resolve().parents if (place / INDEX).exists()]:
+        raise InvalidInput(f"{folder}: lies in {around[0]}, which prepare made; name a folder elsewhere")
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(_json({"format": FORMAT, "settings": asdict(settings)}), folder / INDEX)
@@ -88,7 +92,7 @@ def write_clip(clip: PreparedClip | LeftOut, pictures: Sequence[Pixels] = ()) ->
         pictures: uint8 (H, W, 3), BGR, one for each of its times.
     Raises:
         SourceError: a picture cannot be written as PNG.
-        OSError: it cannot be written.
+        OSError: it cannot be written; names the folder.
     """
     place = clip.folder
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place.parent))
@@ -102,8 +106,11 @@ def write_clip(clip: PreparedClip | LeftOut, pictures: Sequence[Pixels] = ()) ->
         # mkdtemp makes it the owner's alone.
         unfinished.chmod(place.parent.stat().st_mode & 0o777)
         os.rename(unfinished, place)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # A full disk is not said with the file.
+            raise OSError(error.errno, error.strerror, str(place)) from None
         raise
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from deepfake_edge.cli import main
 from deepfake_edge.optional import require
+from deepfake_edge.training.face_crops import photograph
 from deepfake_edge.training.preparing.prepared import read_prepared
 from deepfake_edge.training.preparing.settings import Settings
 from training.datasets import trees
@@ -74,3 +75,19 @@ def test_no_face_at_all_is_a_failure(videos, tmp_path, capsys):
     out = str(tmp_path / "out")
     assert main(["prepare", str(videos), "-o", out, "--faces", "haar", "--most", "1", "--jobs", "1"]) == 1
     assert "no clip shows a face" in capsys.readouterr().err
+
+
+def test_what_shows_no_face_is_named_and_a_part_that_is_left_without_a_label_is_said(videos, tmp_path, capsys):
+    """`haar` finds a face in the photograph alone."""
+    pytest.importorskip("matplotlib")
+    photo = photograph()
+    (videos / "train/real" / f"a{photo.suffix}").write_bytes(photo.read_bytes())
+    assert main(["prepare", str(videos), "-o", str(tmp_path / "out"), "--faces", "haar", "--jobs", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert "left out: train/real/clip.avi: no face was found" in err
+    assert "left out: and 2 more" in err
+    assert out.splitlines()[-3:] == [
+        "1 clip in " + str(tmp_path / "out"),
+        "note: mine: no clip is in val or test",
+        "note: mine: train has no fakes",
+    ]
