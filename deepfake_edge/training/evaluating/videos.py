@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from deepfake_edge.bundle import read_bundle
 from deepfake_edge.detector import Detector
 from deepfake_edge.errors import InvalidInput, SourceError
 from deepfake_edge.training.datasets.entries import ClipEntry, Dataset, Split
 from deepfake_edge.training.datasets.reading import ReadOptions, read_dataset, read_whole
 from deepfake_edge.training.evaluating.judging import ClipScore
-from deepfake_edge.training.evaluating.predictors import Identity
+from deepfake_edge.training.evaluating.predictors import Identity, source_of
 from deepfake_edge.training.evaluating.report import Evaluated
 
 
@@ -54,8 +55,10 @@ def evaluate_videos(
         scores.append(_watch(detector, entry, dataset.path(entry)))
         if progress is not None:
             progress(done, len(dataset.entries))
+    precision = detector.precision
+    source_sha256 = source_of(read_bundle(file))
     identity = Identity(
-        f"{title} {detector.precision}", str(file), detector.sha256, detector.precision, detector.runtime.name
+        f"{title} {precision}", str(file), detector.sha256, precision, detector.runtime.name, source_sha256
     )
     return Evaluated(identity, detector.spec, tuple(scores))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -195,10 +195,15 @@ def test_raw_videos_go_through_the_detector(capsys, bundles, tmp_path):
         (tmp_path / "videos" / "test" / label).mkdir(parents=True)
         _write_clip(tmp_path / "videos" / "test" / label / f"{label}.mp4", level)
     (tmp_path / "videos" / "test" / "real" / "damaged.mp4").write_bytes(b"no video")
+    bundle = replace(read_bundle(bundles / "clip.dfe"), provenance={"source_sha256": "ab"})
+    write_bundle(bundle, tmp_path / "clip.dfe")
     options = ("--faces", "whole", "--runtime", "onnxruntime", "--json", "-")
-    code, out, _ = run(capsys, bundles / "clip.dfe", "--videos", tmp_path / "videos", *options)
+    code, out, _ = run(capsys, tmp_path / "clip.dfe", "--videos", tmp_path / "videos", *options)
     assert code == 0
-    (model,) = json.loads(out)["models"]
+    found = json.loads(out)
+    assert (found["data"]["name"], found["data"]["people"], found["data"]["left_out"]) == ("videos", None, [])
+    (model,) = found["models"]
+    assert model["source_sha256"] == "ab"
     assert [(score["clip"], score["label"]) for score in model["scores"]] == [
         ("test/fake/fake.mp4", "fake"), ("test/real/damaged.mp4", "real"), ("test/real/real.mp4", "real"),
     ]  # fmt: skip
