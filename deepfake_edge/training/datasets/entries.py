@@ -103,7 +103,8 @@ def list_files(folder: Path, suffixes: frozenset[str] = VIDEO_SUFFIXES, *, below
             continue
         been.add(there)
         found += [Path(place) / name for name in names if name[0] != "."]
-        inner[:] = sorted(inner) if below else ()
+        # A folder before the links to it: its name is the method's.
+        inner[:] = sorted(inner, key=lambda name: (os.path.islink(os.path.join(place, name)), name)) if below else ()
     videos = sorted(file for file in found if file.suffix.lower() in suffixes)
     dangling = [str(file) for file in videos if not file.exists()]
     if dangling:

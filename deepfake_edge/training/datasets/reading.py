@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from deepfake_edge.containers import VIDEO_SUFFIXES
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.datasets import celeb_df, dfdc, faceforensics, plain
 from deepfake_edge.training.datasets.copies import copied
@@ -91,7 +93,16 @@ def _listing(folder: Path, options: ReadOptions) -> Listing:
     found = _published(folder, options)
     if not found.entries:
         raise InvalidInput(f"{folder}: no clip in it")
-    return found
+    return replace(found, notes=(*found.notes, *_passed_over(folder, found)))
+
+
+def _passed_over(folder: Path, found: Listing) -> list[str]:
+    """A note on videos that lie where the layout has none."""
+    listed = {entry.source for entry in found.entries}
+    names = (Path(place, name) for place, _, names in os.walk(folder) for name in names if name[0] != ".")
+    videos = (path.relative_to(folder).as_posix() for path in names if path.suffix.lower() in VIDEO_SUFFIXES)
+    others = sorted(source for source in videos if source not in listed)
+    return [f"videos that are not read, by this layout: {len(others)}, such as {others[0]}"] if others else []
 
 
 def _published(folder: Path, options: ReadOptions) -> Listing:
@@ -107,9 +118,11 @@ def _published(folder: Path, options: ReadOptions) -> Listing:
 
 
 def _recognised(folder: Path) -> str:
-    for kind, recognises in _RECOGNISERS.items():
-        if recognises(folder):
-            return kind
+    kinds = [kind for kind, recognises in _RECOGNISERS.items() if recognises(folder)]
+    if len(kinds) > 1:
+        raise InvalidInput(f"{folder}: may be {' or '.join(kinds)}; name one, for example: --kind {kinds[0]}")
+    if kinds:
+        return kinds[0]
     raise InvalidInput(
         f"{folder}: no known layout. Wanted FaceForensics++ (original_sequences/, manipulated_sequences/), Celeb-DF "
         f"(Celeb-real/, Celeb-synthesis/, YouTube-real/), DFDC (metadata.json), or {plain.LAYOUT}"

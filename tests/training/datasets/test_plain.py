@@ -43,10 +43,12 @@ def test_odd_names_and_endings(tmp_path):
 def test_links_are_followed_each_folder_once(tmp_path):
     trees.fill(tmp_path, ["mine/real/1.mp4", "mine/fake/2.mp4", "disk/swap/3.mp4"])
     (tmp_path / "mine/fake/swap").symlink_to(tmp_path / "disk/swap")
-    (tmp_path / "mine/fake/again").symlink_to("swap")
+    (tmp_path / "mine/fake/twice").symlink_to("swap")
+    trees.fill(tmp_path, ["mine/fake/new/5.mp4"])
+    (tmp_path / "mine/fake/again").symlink_to("new")
     (tmp_path / "mine/real/up").symlink_to("..")
     (tmp_path / "mine/real/4.mp4").symlink_to("1.mp4")
-    assert sources(tmp_path / "mine") == ["fake/2.mp4", "fake/again/3.mp4", "real/1.mp4", "real/4.mp4"]
+    assert sources(tmp_path / "mine") == ["fake/2.mp4", "fake/new/5.mp4", "fake/swap/3.mp4", "real/1.mp4", "real/4.mp4"]
 
 
 def test_a_link_to_nothing_is_said(tmp_path):

@@ -253,6 +253,24 @@ def test_unknown_layouts_and_options_are_refused(tmp_path):
         read(tmp_path)
 
 
+def test_a_folder_of_two_layouts_wants_a_choice(tmp_path):
+    trees.fill(trees.dfdc(tmp_path), ["real/1.mp4", "fake/1.mp4"])
+    with pytest.raises(InvalidInput, match="may be dfdc or plain; name one, for example: --kind dfdc"):
+        read(tmp_path)
+    found = read(tmp_path, kind="plain")
+    assert set(splits(found)) == {"real/1.mp4", "fake/1.mp4"}
+    note = "videos that are not read, by this layout: 4, such as dfdc_train_part_0/a0.mp4"
+    assert note in found.notes
+
+
+def test_videos_that_lie_where_the_layout_has_none_are_counted(tmp_path):
+    trees.fill(trees.celeb_df(tmp_path), [f"Celeb-synthesis/TalkingFace/id0_id1_000{n}.MP4" for n in range(3)])
+    trees.fill(tmp_path, ["Youtube-real/00002.mp4", "Youtube-real/._00002.mp4"])
+    assert "videos that are not read, by this layout: 4, such as Celeb-synthesis/TalkingFace/id0_id1_0000.MP4" in (
+        read(tmp_path).notes
+    )
+
+
 def test_a_subset_is_even_and_the_same_each_time(tmp_path):
     trees.faceforensics(tmp_path)
     found = read(tmp_path, most=18)
