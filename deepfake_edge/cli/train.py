@@ -51,7 +51,11 @@ def _add_course(group: Any) -> None:
     group.add_argument("--schedule", choices=("cosine", "constant"), help="of the rate, in each stage")
     group.add_argument("--warm-up", type=float, metavar="SHARE", help="of a stage, while the rate rises (0.05)")
     group.add_argument("--smoothing", type=float, metavar="SHARE", help="of the labels in the loss (0)")
-    group.add_argument("--watch", choices=("auc", "loss"), help="which epoch is the best (auc, then loss)")
+    group.add_argument(
+        "--watch", choices=("auc", "loss", "last"),
+        help="which epoch is taken: the highest AUC of the validation clips, their lowest loss, or each stage's last, "
+        "for so few people in val that the best is chance (auc)",
+    )  # fmt: skip
     group.add_argument("--patience", type=int, metavar="EPOCHS", help="end a stage after so many not better (10)")
     group.add_argument("--no-early-stop", action="store_true", help="train every epoch of every stage")
     group.add_argument("--imagenet", action="store_true", default=None, help="start from ImageNet's weights")
@@ -133,10 +137,13 @@ def _options(arguments: argparse.Namespace) -> TrainOptions:
     given = _given(arguments, _OWN)
     if arguments.stages is not None:
         given["stages"] = parse_stages(arguments.stages)
-    if arguments.no_early_stop:
-        given["patience"] = None
-    elif arguments.patience is not None:
+    if arguments.patience is not None:
+        if arguments.no_early_stop or arguments.watch == "last":
+            other = "--no-early-stop" if arguments.no_early_stop else "--watch last"
+            raise InvalidInput(f"--patience: with {other} no stage ends early; leave one of them out")
         given["patience"] = arguments.patience
+    elif arguments.no_early_stop:
+        given["patience"] = None
     feed = FeedOptions(**_given(arguments, _FED), augment=_augmentation(arguments))
     return TrainOptions(arguments.family, feed=feed, spec=_pairs("--spec", arguments.spec), **given)
 
@@ -183,7 +190,7 @@ def _refuse_with_resume(arguments: argparse.Namespace) -> None:
 def _print(outcome: Outcome) -> None:
     best = outcome.best
     rows = [
-        ("best epoch", f"{best['epoch']} of {outcome.epochs}"),
+        ("last epoch" if outcome.watch == "last" else "best epoch", f"{best['epoch']} of {outcome.epochs}"),
         ("validation AUC", f"{best['val_auc']:.4f}"),
         ("validation accuracy", f"{best['val_accuracy']:.4f}"),
         ("validation loss", f"{best['val_loss']:.4f}"),

@@ -35,12 +35,15 @@ class ClipFeed:
         clips: of the split `train`.
         spec: how crops are cut and sampled, and the order of the classes.
         options: what is drawn.
+        cache: of pictures, to be shared with other feeds; None: one of its own.
     Raises:
         InvalidInput: a clip is of another split, or a label that is needed has no clip.
         MissingDependency: H.264 is wanted and PyAV is not installed.
     """
 
-    def __init__(self, clips: Sequence[PreparedClip], spec: ModelSpec, options: FeedOptions) -> None:
+    def __init__(
+        self, clips: Sequence[PreparedClip], spec: ModelSpec, options: FeedOptions, cache: PictureCache | None = None
+    ) -> None:
         for clip in clips:
             if clip.entry.split != "train":
                 raise InvalidInput(f"{clip.id}: is of {clip.entry.split}; only clips of train may be trained on")
@@ -49,7 +52,7 @@ class ClipFeed:
         self._shares = epoch_shares(self._labels, options)
         if options.augment.video:
             h264.codec()
-        self._cache = PictureCache(options.cache_mb << 20)
+        self._cache = cache or PictureCache(options.cache_mb << 20)
         self._ahead = Ahead(spec)
         self._order = lru_cache(maxsize=2)(self._epoch_order)
 

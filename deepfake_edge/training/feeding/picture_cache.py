@@ -14,7 +14,8 @@ from deepfake_edge.training.preparing.prepared import PreparedClip
 class PictureCache:
     """Reads face pictures, and keeps the first ones that it reads up to a limit.
 
-    Nothing is dropped: an epoch shows every clip once, so what came last is no likelier to come next.
+    Nothing is dropped: an epoch shows every clip once, so what came last is no likelier to come next. May be used from
+    several threads.
     """
 
     def __init__(self, limit_bytes: int) -> None:

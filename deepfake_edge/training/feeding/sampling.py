@@ -15,11 +15,13 @@ _REPEATED, _DROPPED = 0.1, 0.1
 def picture_step(clip: PreparedClip, spec: ClipSpec) -> int:
     """How many pictures one crop lies behind the one before at the model's rate.
 
-    1 where pictures lie further apart than that: then a window spans more time than the model's.
+    1 where pictures lie further apart than that: then a window spans more time than the model's; and where most of
+    them have one time.
     """
     if spec.sample_fps is None or len(clip.times_s) < 2:
         return 1
-    return max(round(1 / (spec.sample_fps * float(np.median(np.diff(clip.times_s))))), 1)
+    apart_s = float(np.median(np.diff(clip.times_s)))
+    return max(round(1 / (spec.sample_fps * apart_s)), 1) if apart_s else 1
 
 
 def draw_places(

@@ -55,11 +55,18 @@ class StillFeed:
         clips: of any split.
         spec: how crops are cut and sampled, and the order of the classes.
         options: batch size, seed, and the share and strength of self-blends.
+        cache: of pictures, as for `ClipFeed`.
         windows_a_clip: at most, spread evenly over the clip.
     """
 
     def __init__(
-        self, clips: Sequence[PreparedClip], spec: ModelSpec, options: FeedOptions, windows_a_clip: int = 4
+        self,
+        clips: Sequence[PreparedClip],
+        spec: ModelSpec,
+        options: FeedOptions,
+        cache: PictureCache | None = None,
+        *,
+        windows_a_clip: int = 4,
     ) -> None:
         self._spec, self._options = spec, options
         shown = [(clip, False) for clip in clips if clip.entry.label == "real" or options.self_blended < 1.0]
@@ -69,7 +76,7 @@ class StillFeed:
             for clip, blended in shown
             for places in self._places(clip, windows_a_clip)
         )
-        self._cache = PictureCache(options.cache_mb << 20)
+        self._cache = cache or PictureCache(options.cache_mb << 20)
         self._ahead = Ahead(spec)
 
     @property

@@ -9,6 +9,7 @@ from deepfake_edge.spec import ClipSpec, ModelSpec
 from deepfake_edge.training import workshop
 from deepfake_edge.training.feeding.clip_feed import ClipFeed
 from deepfake_edge.training.feeding.options import FeedOptions
+from deepfake_edge.training.feeding.picture_cache import PictureCache
 from deepfake_edge.training.feeding.still_feed import StillFeed
 from deepfake_edge.training.fitting.network import Network
 from deepfake_edge.training.fitting.options import Stage, TrainOptions
@@ -39,28 +40,30 @@ class Course:
     variables: tuple[Any, ...]
 
 
-def make_course(plan: Plan, options: TrainOptions, network: Network, place: int) -> Course:
+def make_course(plan: Plan, options: TrainOptions, network: Network, cache: PictureCache, place: int) -> Course:
     """Make a stage ready.
 
     Args:
         plan: what is trained on what.
         options: how.
         network: what is trained.
+        cache: of the run's pictures.
         place: which stage, 0-based.
     """
     stage = options.stages[place]
-    feed, spec, fed = feed_of(plan, options, stage)
+    spec, fed = shown(plan, options, stage)
+    feed = ClipFeed(plan.train, spec, fed, cache)
     # Whatever is drawn from here on must not depend on the stages before, or whether the run was taken up again.
     workshop.keras().utils.set_random_seed((options.feed.seed + place) % 2**32)
     network.freeze(stage.kind)
     model = network.judge() if stage.kind == "frames" else network.model
     stepper = Stepper(network, model, stage, options, stage.epochs * feed.steps)
     known = {id(each): each for each in (*network.model.variables, *model.variables, *stepper.optimizer.variables)}
-    return Course(stage, spec, feed, StillFeed(plan.val, spec, fed), stepper, tuple(known.values()))
+    return Course(stage, spec, feed, StillFeed(plan.val, spec, fed, cache), stepper, tuple(known.values()))
 
 
-def feed_of(plan: Plan, options: TrainOptions, stage: Stage) -> tuple[ClipFeed, ModelSpec, FeedOptions]:
-    """A stage's feed, with the spec and the options that it has.
+def shown(plan: Plan, options: TrainOptions, stage: Stage) -> tuple[ModelSpec, FeedOptions]:
+    """The spec and the options of a stage's feed.
 
     Single crops come as many a step as windows have, so that a step takes as much memory, and an epoch shows as many.
     """
@@ -70,4 +73,4 @@ def feed_of(plan: Plan, options: TrainOptions, stage: Stage) -> tuple[ClipFeed, 
         spec = replace(spec, clip=ClipSpec(1))
         batch, windows = min(fed.batch * frames, _MOST_BATCH), min(fed.windows * frames, _MOST_WINDOWS)
         fed = replace(fed, batch=batch - batch % fed.batch, windows=windows)
-    return ClipFeed(plan.train, spec, fed), spec, fed
+    return spec, fed

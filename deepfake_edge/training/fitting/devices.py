@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from deepfake_edge.errors import InvalidInput
@@ -24,7 +25,13 @@ def open_devices(options: TrainOptions) -> Any:
         raise InvalidInput(
             f"batch: wanted a multiple of {len(names)}, for {len(names)} devices train, got {options.feed.batch}"
         )
-    return tensorflow.distribute.MirroredStrategy(names) if len(names) > 1 else tensorflow.distribute.get_strategy()
+    return _mirrored(*names) if len(names) > 1 else tensorflow.distribute.get_strategy()
+
+
+@cache
+def _mirrored(*names: str) -> Any:
+    """The one strategy of these devices: a second one in a process would number its sums as the first does."""
+    return workshop.tensorflow().distribute.MirroredStrategy(names)
 
 
 def in_words(strategy: Any) -> str:

@@ -2,8 +2,8 @@
 
 config.json        options, spec, seed, the prepared folder and the digest of its clips
 versions.json      of this package, of what it trains with, and the devices
+checkpoint/        what `--resume` goes on from; at an epoch's end all that follows is written after it, out of it
 history.csv        a row an epoch; curves.png shows it, logs/ has it for TensorBoard
-checkpoint/        what `--resume` goes on from
 best.keras         the model of the best epoch, which `deepfake-edge convert` takes
 done.json          how it ended; there only when it did
 """
@@ -11,9 +11,11 @@ done.json          how it ended; there only when it did
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import platform
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,9 +55,27 @@ class RunFolder:
             raise InvalidInput(f"{self.path}: exists already; {more}give another folder with -o")
 
     def create(self, config: Mapping[str, Any]) -> None:
-        """Make it, with its config. Raises OSError."""
+        """Make it, with its config, or not at all. Raises OSError."""
         self.checkpoint.parent.mkdir(parents=True)
-        self._write_json("config.json", {"format": FORMAT, **config})
+        try:
+            self._write_json("config.json", {"format": FORMAT, **config})
+        except BaseException:
+            shutil.rmtree(self.path)
+            raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training the same run.
+
+        Raises:
+            InvalidInput: one does.
+        """
+        with (self.path / "config.json").open("rb") as config:
+            try:
+                fcntl.flock(config, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InvalidInput(f"{self.path}: another process trains it now; wait for it, or end it") from None
+            yield
 
     def config(self) -> dict[str, Any]:
         """What `create` wrote. Raises InvalidInput."""
@@ -69,29 +89,46 @@ class RunFolder:
         return dict(found)
 
     def done(self) -> dict[str, Any] | None:
-        """How the run ended; None where it did not yet."""
+        """How the run ended; None where it did not yet. Raises InvalidInput."""
         path = self.path / "done.json"
-        return dict(json.loads(path.read_bytes())) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            found = dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise InvalidInput(f"{path}: cannot be read ({error}); delete it, then go on with the run") from error
+        if not self.best_model.is_file():
+            raise InvalidInput(f"{self.path}: had ended, but its {self.best_model.name} is gone; start a new run")
+        return found
 
     def write_done(self, found: Mapping[str, Any]) -> None:
         """The run ended."""
         self._write_json("done.json", found)
 
-    def write_versions(self) -> None:
-        """What trains; of a run that was taken up again, the last."""
-        devices = workshop.tensorflow().config.list_logical_devices()
-        self._write_json(
-            "versions.json",
-            {
-                "python": platform.python_version(),
-                "machine": platform.platform(),
-                "devices": [device.name for device in devices],
-                **{name: _version(name) for name in _PACKAGES},
-            },
-        )
+    def write_versions(self) -> list[str]:
+        """What trains now, and what did before that; in words, what differs from the last time. Raises OSError."""
+        path = self.path / "versions.json"
+        now: dict[str, Any] = {
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+            "devices": [device.name for device in workshop.tensorflow().config.list_logical_devices()],
+            **{name: _version(name) for name in _PACKAGES},
+        }
+        try:
+            last = dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            last = dict(now)
+        before = last.pop("before", [])
+        changes = [f"{name} {last.get(name)} before, {now[name]} now" for name in now if last.get(name) != now[name]]
+        self._write_json(path.name, {**now, "before": [*before, last] if changes else before})
+        return changes
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The table of all epochs, the last one for TensorBoard, and now and then the picture. Raises OSError."""
+        """The table of all epochs, the last one for TensorBoard, and now and then the picture.
+
+        Raises:
+            OSError: one cannot be written.
+        """
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[-1]), lineterminator="\n")
         writer.writeheader()
@@ -103,41 +140,40 @@ class RunFolder:
 
     def draw_curves(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """The picture of all epochs. Raises OSError."""
-        path = self.path / "curves.png"
-        with self._told(path):
-            plots.curves({name: [float(row[name]) for row in rows] for name in _CURVES}, path)
+        plots.curves({name: [float(row[name]) for row in rows] for name in _CURVES}, self.path / "curves.png")
         self._drawn_s = time.monotonic()
 
     def write(self, path: Path, data: bytes) -> None:
-        """A file of it, whole or not at all.
-
-        Raises:
-            OSError: it cannot be written; says how to go on.
-        """
-        with self._told(path):
-            write_atomically(data, path)
-
-    @contextmanager
-    def _told(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            hint = f"{error.strerror}; make room, then go on with: deepfake-edge train --resume {self.path}"
-            raise OSError(error.errno, hint, str(path)) from error
+        """A file of it, whole or not at all. Raises OSError."""
+        write_atomically(data, path)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self.write(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
 
     def _log(self, row: Mapping[str, Any], epoch: int) -> None:
-        """Scalars as TensorBoard reads them; TensorFlow writes them without that package."""
+        """Scalars as TensorBoard reads them: a file an epoch, which the same epoch overwrites."""
         tensorflow = workshop.tensorflow()
-        records = tensorflow.compat.v1.SummaryMetadata
-        scalars = records(plugin_data=records.PluginData(plugin_name="scalars"))
-        writer = tensorflow.summary.create_file_writer(str(self.path / "logs"), filename_suffix=f".{epoch}")
-        with writer.as_default():
-            for name in _CURVES:
-                tensorflow.summary.write(name, float(row[name]), step=epoch, metadata=scalars)
-        writer.close()
+        records, now_s = tensorflow.compat.v1, time.time()
+        scalars = records.SummaryMetadata(plugin_data=records.SummaryMetadata.PluginData(plugin_name="scalars"))
+        values = [
+            records.Summary.Value(tag=name, metadata=scalars, tensor=tensorflow.make_tensor_proto(float(row[name])))
+            for name in _CURVES
+        ]
+        events = (
+            records.Event(wall_time=now_s, file_version="brain.Event:2"),
+            records.Event(wall_time=now_s, step=epoch, summary=records.Summary(value=values)),
+        )
+        # In memory, so that a full disk is an OSError as of every other file.
+        memory = "ram://deepfake-edge-events"
+        with tensorflow.io.TFRecordWriter(memory) as writer:
+            for event in events:
+                writer.write(event.SerializeToString())
+        with tensorflow.io.gfile.GFile(memory, "rb") as file:
+            data = file.read()
+        tensorflow.io.gfile.remove(memory)
+        logs = self.path / "logs"
+        logs.mkdir(exist_ok=True)
+        self.write(logs / f"events.out.tfevents.{epoch:06d}", data)
 
 
 def _version(package: str) -> str | None:

@@ -11,7 +11,7 @@ from deepfake_edge.training.feeding.options import Augmentation, FeedOptions
 
 Kind: TypeAlias = Literal["frames", "head", "all"]
 Schedule: TypeAlias = Literal["cosine", "constant"]
-Watched: TypeAlias = Literal["auc", "loss"]
+Watched: TypeAlias = Literal["auc", "loss", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,9 @@ class TrainOptions:
             `constant` stays.
         warm_up: share of a stage's steps in which the rate rises to its full height.
         smoothing: of the labels in the loss, 0..0.5.
-        watch: what decides which epoch is the best: the validation clips' `auc`, or their `loss`.
-        patience: a stage ends after this many epochs without a better one; None: never early.
+        watch: what decides which epoch is taken: the highest `auc` or the lowest `loss` of the validation clips, or
+            none of them: the `last` of a stage.
+        patience: a stage ends after this many epochs without a better one; None: never early, as with `last`.
         imagenet: the backbone starts from ImageNet's weights, which are fetched from the network.
         mixed: compute in half precision; the model that is saved is float32.
         logical_devices: parts that the CPU is split into.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -18,6 +19,8 @@ from deepfake_edge.training.preparing.prepared import RECORD, Prepared, Prepared
 from deepfake_edge.training.preparing.settings import Settings
 
 _SIZES = ("size_px", "frames")
+# A PNG ends in the Adler-32 of all its pixels' bytes, the CRC of that chunk, and an empty chunk of 12 bytes.
+_PNG_END = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +82,21 @@ def make_plan(prepared: Prepared, options: TrainOptions) -> Plan:
             f"a window of {spec.clip.frames} frames is longer than any clip to train on ({longest}); "
             f"wanted --family {family.name}:frames={longest} or fewer, or prepare with more --frames"
         )
+    notes += _people_notes(train, val)
     return Plan(family, sizes, spec, train, val, tuple(notes))
 
 
 def data_digest(plan: Plan) -> str:
-    """SHA-256 over the records of the clips that a plan uses, and the sizes of their pictures."""
+    """SHA-256 over the records of the clips that a plan uses, and what their pictures' files say of their pixels."""
     digest = hashlib.sha256()
     for clip in (*plan.train, *plan.val):
         digest.update(clip.id.encode())
         digest.update((clip.folder / RECORD).read_bytes())
         for path in sorted(clip.folder.glob("*.png")):
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                file.seek(-min(_PNG_END, path.stat().st_size), os.SEEK_END)
+                digest.update(file.read())
     return digest.hexdigest()
 
 
@@ -125,10 +132,18 @@ def _rate_notes(own: ModelSpec, frames: int, given: dict[str, Any], settings: Se
         yield f"the clips were prepared at {settings.fps:g} frames a second, and so the model will expect them"
 
 
+def _people_notes(*splits: tuple[PreparedClip, ...]) -> Iterator[str]:
+    train, val = ({(clip.entry.dataset, name) for clip in clips for name in clip.entry.people} for clips in splits)
+    if train & val:
+        yield f"{len(train & val)} of {len(val)} people of val are in train too: its figures are not of unseen people"
+
+
 def _check_stages(options: TrainOptions, spec: ModelSpec) -> None:
     kinds = [stage.kind for stage in options.stages]
     if "frames" in kinds and spec.clip.frames == 1:
         raise InvalidInput(f"stages: {spec.family} sees single crops already; leave frames out")
+    if kinds != sorted(kinds, key=lambda kind: kind != "frames"):
+        raise InvalidInput("stages: frames changes the backbone under a head that has learnt already; put it first")
     if kinds[-1] == "frames":
         raise InvalidInput("stages: after frames the head knows nothing yet; add head:N or all:N")
 

@@ -26,7 +26,8 @@ class State:
         epoch: of the stage, 0-based.
         step: of the epoch, 0-based: the next one.
         loss: sum over the epoch's steps so far.
-        best: AUC and negative loss of the best epoch, what is watched first; None before one. `frames` has its own.
+        best: AUC and negative loss of the epoch that is taken, what is watched first; None before one. `frames` has its
+            own.
         waited: epochs without a better one.
         spent_s: in all processes of the run.
         history: a row an epoch.

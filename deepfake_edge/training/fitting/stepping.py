@@ -40,6 +40,7 @@ class Stepper:
             half = network.half == "float16"
             self.optimizer = keras.optimizers.LossScaleOptimizer(self._adam) if half else self._adam
             self.optimizer.build(model.trainable_variables)
+        self._averages = _moving_averages(model) if self._strategy.num_replicas_in_sync > 1 else []
         self._train = self._tensorflow.function(self._train_on_all, reduce_retracing=True)
         self._look = self._tensorflow.function(self._look_on_all, reduce_retracing=True)
 
@@ -86,7 +87,16 @@ class Stepper:
             loss = tensorflow.reduce_sum(each * weights) / whole
             scaled = self.optimizer.scale_loss(loss)
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, trained), trained, strict=True))
+        self._average()
         return loss
+
+    def _average(self) -> None:
+        """Give all devices the mean of their moving averages; each would keep those of its own shares otherwise."""
+        if self._averages:
+            context = self._tensorflow.distribute.get_replica_context()
+            means = context.all_reduce("MEAN", [variable.value for variable in self._averages])
+            for variable, mean in zip(self._averages, means, strict=True):
+                variable.assign(mean)
 
     def _loss_of(self, labels: Any, output: Any) -> Any:
         """(B,), of an output (B, C), or the mean over the frames of (B, T, C)."""
@@ -102,6 +112,12 @@ class Stepper:
     def _outputs(self, inputs: Any, *, training: bool) -> list[Any]:
         found: list[Any] = self._tensorflow.nest.flatten(self.model(inputs, training=training))
         return found
+
+
+def _moving_averages(model: Any) -> list[Any]:
+    """The means and variances that batch normalisation keeps for inference, of the layers that learn."""
+    layers = [layer for layer in model._flatten_layers() if type(layer).__name__ == "BatchNormalization"]
+    return [each for layer in layers if layer.trainable for each in (layer.moving_mean, layer.moving_variance)]
 
 
 def _schedule(options: TrainOptions, rate: float, steps: int) -> Any:

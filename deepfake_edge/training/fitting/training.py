@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 from deepfake_edge.errors import InferenceError
-from deepfake_edge.training.fitting.course import Course, feed_of, make_course
+from deepfake_edge.training.feeding.clip_feed import ClipFeed
+from deepfake_edge.training.feeding.picture_cache import PictureCache
+from deepfake_edge.training.fitting.course import Course, make_course, shown
 from deepfake_edge.training.fitting.folder import RunFolder
 from deepfake_edge.training.fitting.network import Network
-from deepfake_edge.training.fitting.options import TrainOptions
+from deepfake_edge.training.fitting.options import TrainOptions, Watched
 from deepfake_edge.training.fitting.plan import Plan
 from deepfake_edge.training.fitting.report import Moment, Report
 from deepfake_edge.training.fitting.state import State, load_variables, pack_state
@@ -32,12 +34,22 @@ class Training:
     def __init__(self, plan: Plan, options: TrainOptions, network: Network, folder: RunFolder, report: Report) -> None:
         self._plan, self._options, self._network, self._folder = plan, options, network, folder
         self._report = report
-        self._steps = [stage.epochs * feed_of(plan, options, stage)[0].steps for stage in options.stages]
+        # One for all stages and for validation, so that `cache_mb` is what the run takes.
+        self._cache = PictureCache(options.feed.cache_mb << 20)
+        self._steps = [
+            stage.epochs * ClipFeed(plan.train, *shown(plan, options, stage), self._cache).steps
+            for stage in options.stages
+        ]
 
     @property
     def strategy(self) -> Any:
         """The tf.distribute.Strategy whose devices it is on."""
         return self._network.strategy
+
+    @property
+    def watch(self) -> Watched:
+        """What decides which epoch is taken."""
+        return self._options.watch
 
     @property
     def batch(self) -> int:
@@ -59,9 +71,11 @@ class Training:
         """
         first = state.stage
         for place in range(first, len(self._options.stages)):
-            course = make_course(self._plan, self._options, self._network, place)
+            course = make_course(self._plan, self._options, self._network, self._cache, place)
             if resumed and place == first:
                 load_variables(self._folder.checkpoint, course.variables)
+                if state.step == 0:
+                    self._publish(course, state)
             while not self._over(course, state):
                 self._epoch(course, state, stop)
             load_variables(self._folder.best_weights, self._network.model.weights)
@@ -80,10 +94,14 @@ class Training:
                 self._step(course, state, batch)
                 now = time.monotonic()
                 state.spent_s, began = state.spent_s + now - began, now
-                if stop.asked or state.step % self._options.checkpoint_every == 0:
+                # Before validation too, whose end may never come.
+                whole = state.step == course.feed.steps
+                if stop.asked or whole or state.step % self._options.checkpoint_every == 0:
                     self._keep(course, state)
                 self._end_if(stop)
         found = validate(course.stepper, course.still, course.spec)
+        if found is None:
+            raise self._diverged("the model gives numbers that are not finite for validation clips")
         state.spent_s += time.monotonic() - began
         self._finish(course, state, found)
         self._end_if(stop)
@@ -91,10 +109,7 @@ class Training:
     def _step(self, course: Course, state: State, batch: Any) -> None:
         loss = course.stepper.train(batch)
         if not math.isfinite(loss):
-            raise InferenceError(
-                f"training: the loss is {loss} at step {state.step + 1} of epoch {state.epoch + 1}; train with a lower "
-                "--rate" + (", or without --mixed" if self._options.mixed else "")
-            )
+            raise self._diverged(f"the loss is {loss} at step {state.step + 1} of epoch {state.epoch + 1}")
         state.loss += loss
         state.step += 1
         done = sum(self._steps[: state.stage]) + state.epoch * course.feed.steps + state.step
@@ -104,9 +119,10 @@ class Training:
         self._report.step(Moment(kind, state.epoch + 1, course.stage.epochs, mean, before, done, sum(self._steps)))
 
     def _finish(self, course: Course, state: State, found: Validation) -> None:
-        """An epoch's end: is it the best, and all that is written of it; the checkpoint comes last."""
-        value = [found.auc, -found.loss] if self._options.watch == "auc" else [-found.loss, found.auc]
-        better = state.best is None or value > state.best
+        """An epoch's end: is it taken, and all that is written of it; the checkpoint comes first."""
+        watch = self._options.watch
+        value = [-found.loss, found.auc] if watch == "loss" else [found.auc, -found.loss]
+        better = watch == "last" or state.best is None or value > state.best
         row = {
             "epoch": len(state.history) + 1,
             "stage": course.stage.kind,
@@ -123,18 +139,30 @@ class Training:
         state.waited = 0 if better else state.waited + 1
         if better:
             state.best = value
+        self._keep(course, state)
+        self._publish(course, state)
+        best = ", the best" if better and watch != "last" else ""
+        self._report.note(
+            f"{course.stage.kind} {state.epoch} of {course.stage.epochs}: loss {row['loss']:.4f}, validation "
+            f"loss {found.loss:.4f}, AUC {found.auc:.4f}, accuracy {found.accuracy:.4f}{best}"
+        )
+
+    def _publish(self, course: Course, state: State) -> None:
+        """What follows from the checkpoint of an epoch's end; done again where a run is taken up there."""
+        if state.history[-1]["better"]:
             self._folder.write(self._folder.best_weights, pack_state(state, self._network.model.weights))
             if course.stage.kind != "frames":
                 self._folder.write(self._folder.best_model, self._network.save())
         self._folder.write_history(state.history)
-        self._keep(course, state)
-        self._report.note(
-            f"{course.stage.kind} {state.epoch} of {course.stage.epochs}: loss {row['loss']:.4f}, validation "
-            f"loss {found.loss:.4f}, AUC {found.auc:.4f}, accuracy {found.accuracy:.4f}{', the best' if better else ''}"
-        )
 
     def _keep(self, course: Course, state: State) -> None:
         self._folder.write(self._folder.checkpoint, pack_state(state, course.variables))
+
+    def _diverged(self, what: str) -> InferenceError:
+        mixed = ", or without --mixed" if self._options.mixed else ""
+        best = self._folder.best_model
+        kept = f"; {best} is of an epoch before" if best.exists() else ""
+        return InferenceError(f"training: {what}; train a new run with a lower --rate{mixed}{kept}")
 
     def _end_if(self, stop: Stop) -> None:
         if stop.asked:
