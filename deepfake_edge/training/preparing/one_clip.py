@@ -65,7 +65,7 @@ def prepare_clip(task: Task, settings: Settings, finder: FaceFinder) -> Prepared
         sightings = _watch(task.path, settings, finder).sightings(settings)
         pictures = _cut(task.path, sightings, settings)
     except SourceError as error:
-        return _leave_out(task, f"cannot be read: {_reason(task, error)}")
+        return _leave_out(task, _reason(task, error))
     if not pictures:
         return _leave_out(task, NO_FACE)
     clip = PreparedClip(

@@ -93,5 +93,5 @@ def test_the_reason_names_the_file_as_the_data_set_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prepared = prepare(read_dataset(type(tmp_path)("mine")), tmp_path / "out", SETTINGS)
     reasons = {clip.entry.source: clip.reason for clip in prepared.left_out}
-    assert reasons["real/empty.avi"] == "cannot be read: is empty"
-    assert reasons["real/broken.mp4"].startswith("cannot be read: is text")
+    assert reasons["real/empty.avi"] == "is empty"
+    assert reasons["real/broken.mp4"].startswith("is text")

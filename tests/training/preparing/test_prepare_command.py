@@ -40,7 +40,7 @@ def test_prepare_says_what_it_wrote_and_what_it_left_out(videos, tmp_path, capsy
         ["mine", "test", "real", "1", "2", "0", "0", "0"],
         ["mine", "test", "swap", "1", "2", "0", "0", "0"],
     ]
-    assert "left out: val/real/broken.mp4: cannot be read" in err
+    assert "left out: val/real/broken.mp4: is text" in err
     assert read_prepared(tmp_path / "out").settings == Settings(finder="whole")
 
 
