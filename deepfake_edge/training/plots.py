@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _GREY = "#999999"
 _DPI = 120
 _PANEL = (4.6, 3.6)
+_LEGEND_ROW = 0.2
+_TITLE_LETTERS = 32
 _VALIDATION = "val_"
 
 
@@ -55,7 +58,7 @@ def roc(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path
         lines: by the model's title: false positive rates, true positive rates.
         path: as for `curves`, also below.
     """
-    with _figure(path) as (panel,):
+    with _figure(path, size=_tall(len(lines))) as (panel,):
         panel.plot((0, 1), (0, 1), ":", color=_GREY, label="chance")
         for style, (title, (false_positives, true_positives)) in zip(_styles(len(lines)), lines.items(), strict=False):
             panel.plot(false_positives, true_positives, label=title, **style)
@@ -72,7 +75,7 @@ def precision_recall(
         share_fake: of all videos; what chance gives.
         path: see `roc`.
     """
-    with _figure(path) as (panel,):
+    with _figure(path, size=_tall(len(lines))) as (panel,):
         panel.axhline(share_fake, linestyle=":", color=_GREY, label="chance")
         for style, (title, (recalls, precisions)) in zip(_styles(len(lines)), lines.items(), strict=False):
             panel.step(recalls, precisions, where="post", label=title, **style)
@@ -86,7 +89,7 @@ def reliability(bars: Mapping[str, Sequence[tuple[float, float, float]]], path: 
         bars: by the model's title: of each bin the mean score, the share of fakes, and the share of all scores.
         path: see `roc`.
     """
-    with _figure(path) as (panel,):
+    with _figure(path, size=_tall(len(bars))) as (panel,):
         panel.plot((0, 1), (0, 1), ":", color=_GREY, label="calibrated")
         for style, (title, bins) in zip(_styles(len(bars)), bars.items(), strict=False):
             filled = [each for each in bins if each[2] > 0]
@@ -114,7 +117,7 @@ def confusion(cells: Mapping[str, tuple[tuple[float, float], tuple[float, float]
                 for label, cell in enumerate(row):
                     colour = "white" if shares[truth][label] > 0.5 else "black"
                     panel.text(label, truth, f"{cell:g}", ha="center", va="center", color=colour, fontsize=14)
-            panel.set(title=title, xlabel="called", ylabel="is")
+            panel.set(title="\n".join(textwrap.wrap(title, _TITLE_LETTERS)), xlabel="called", ylabel="is")
             panel.set_xticks((0, 1), ("real", "fake"))
             panel.set_yticks((0, 1), ("real", "fake"))
 
@@ -129,7 +132,8 @@ def stress(values: Mapping[str, Mapping[str, Interval]], path: Path) -> None:
     """
     conditions = list(next(iter(values.values()), {}))
     height = 0.8 / max(len(values), 1)
-    with _figure(path, size=(6.4, 1.2 + 0.22 * len(conditions) * max(len(values), 2))) as (panel,):
+    height_in = 1.2 + 0.22 * len(conditions) * max(len(values), 2) + _LEGEND_ROW * len(values)
+    with _figure(path, size=(6.4, height_in)) as (panel,):
         for number, (colour, (title, areas)) in enumerate(zip(_colours(), values.items(), strict=False)):
             places = [place + (number + 0.5) * height - 0.4 for place in range(len(conditions))]
             panel.barh(places, [areas[name][0] or 0.0 for name in conditions], height, color=colour, label=title)
@@ -141,7 +145,7 @@ def stress(values: Mapping[str, Mapping[str, Interval]], path: Path) -> None:
         panel.set_yticks(range(len(conditions)), conditions)
         panel.invert_yaxis()
         panel.set(title="AUC over videos (line: 95 % interval)", xlim=(0, 1))
-        panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+        _legend_below(panel, -0.7 / height_in)
 
 
 @contextmanager
@@ -163,7 +167,17 @@ def _figure(
 
 def _unit(panel: Any, title: str, across: str, up: str) -> None:
     panel.set(title=title, xlabel=across, ylabel=up, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    panel.legend(fontsize="small")
+    _legend_below(panel, -0.2)
+
+
+def _tall(count: int) -> tuple[float, float]:
+    """Inches of a panel that has a legend of so many lines, and one for chance, below it."""
+    return _PANEL[0], _PANEL[1] + _LEGEND_ROW * (count + 1)
+
+
+def _legend_below(panel: Any, place: float) -> None:
+    """A legend that covers nothing: titles may be long, and models many; `place` is in heights of the panel."""
+    panel.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, place), frameon=False)
 
 
 def _styles(count: int) -> Iterator[dict[str, Any]]:
