@@ -5,7 +5,10 @@ After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 What nobody can read from files (what the model is for, whose clips it learnt from, what it must not be used for) comes
 from a JSON file beside them:
 
-    {"title": ..., "notice": ..., "data": [{"name", "clips", "licence", "credit"}, ...], "limits": [..., ...]}
+    {"title": ..., "notice": ..., "data": [{"name", "clips", "licence", "credit"}, ...], "limits": [..., ...],
+     "evaluated": {"name of a folder that was evaluated": "whose clips they are", ...}}
+
+`evaluated` may be left out.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from deepfake_edge.tables import printable
 from deepfake_edge.training.card_figures import figures, missing
 from deepfake_edge.training.evaluating.report import FORMAT
 from deepfake_edge.training.evaluating.tables import cell
+
+_SELF_BLEND = "a face blended into a slightly changed copy of itself; Shiohara and Yamasaki, CVPR 2022"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,14 @@ class About:
         notice: stands in bold at the top.
         data: what it learnt from.
         limits: what it cannot do, or must not be used for.
+        evaluated: whose clips it was evaluated on, by the names of their folders.
     """
 
     title: str
     notice: str
     data: tuple[Source, ...]
     limits: tuple[str, ...]
+    evaluated: Mapping[str, str]
 
 
 def read_about(path: Path) -> About:
@@ -66,7 +73,8 @@ def read_about(path: Path) -> About:
         if not isinstance(found["limits"], list):
             raise TypeError(f"limits {found['limits']!r}")
         limits = tuple(_text(limit) for limit in found["limits"])
-        return About(_text(found["title"]), _text(found["notice"]), data, limits)
+        evaluated = {name: _text(words) for name, words in found.get("evaluated", {}).items()}
+        return About(_text(found["title"]), _text(found["notice"]), data, limits, evaluated)
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"{path}: wanted title, notice, limits, and data with name, clips, licence and credit each; found {error}"
@@ -90,8 +98,15 @@ def make_card(about: About, run: Path, reports: Sequence[Path]) -> str:
     try:
         for path, found in zip(reports, evaluations, strict=True):
             _check(path, found, run / "best.keras")
+        if unknown := set(about.evaluated) - {found["data"]["name"] for found in evaluations}:
+            raise InvalidInput(f"evaluated: no report is of {', '.join(sorted(unknown))}")
         lines = [f"# {about.title}", "", f"**{about.notice}**"]
-        for section in (_model(config), _data(about, config), _training(config, done), figures(evaluations)):
+        for section in (
+            _model(config),
+            _data(about, config),
+            _training(config, done),
+            figures(evaluations, about.evaluated),
+        ):
             lines += ["", *section]
         lines += ["", "## Limits", *(f"- {limit}" for limit in about.limits), *missing(evaluations)]
     except (KeyError, TypeError, ValueError) as error:
@@ -137,9 +152,9 @@ def _data(about: About, config: Mapping[str, Any]) -> Iterator[str]:
     yield f"Clips: {counts}."
     share = config["options"]["feed"]["self_blended"]
     if share == 1.0:
-        yield "All fakes in training are self-blends of the real clips; fake clips had no part in it."
-    else:
-        yield f"Share of self-blends of real clips among the fakes: {share:g}."
+        yield f"All fakes in training are self-blends of the real clips ({_SELF_BLEND}); fake clips had no part in it."
+    elif share:
+        yield f"Share of self-blends of real clips among the fakes: {share:g} ({_SELF_BLEND})."
     yield f"Digest of the prepared clips: sha256 {config['data_sha256']}."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deepfake_edge.training.evaluating.bootstrap import Figure
+from deepfake_edge.training.evaluating.bootstrap import LEVEL, Figure
 from deepfake_edge.training.evaluating.tables import cell, interval
 
 _FIGURES = {
@@ -13,14 +13,15 @@ _FIGURES = {
     "average_precision": "average precision", "ece": "ECE",
 }  # fmt: skip
 _MEANINGS = (
+    "Windows are the model's own answers, each to one run of crops; a video's score is the mean of its windows'.",
     "AUC: how often a fake scores higher than a real video, of all pairs; 0.5 is chance, 1 is best.",
     "Accuracy, precision, recall, F1: at the model's threshold. Precision: how much of what is called fake is fake; it "
     "depends on how many fakes there are. Recall: how many fakes are called fake. F1: the harmonic mean of the two.",
     "EER: the share of errors at the threshold where as many real videos as fakes are called wrongly; 0 is best.",
     "Average precision: of the ranking, over all thresholds; the share of fakes is chance, 1 is best.",
     "ECE: how far scores lie from the share of fakes among videos with such scores; 0: scores are probabilities.",
-    "In brackets: 95 % intervals by bootstrap over videos: how far a figure would move with other videos of the same "
-    "kind. Of other people, cameras and kinds of fakes they say nothing, fakes of one video count as if they had "
+    f"In brackets: {LEVEL:.0%} intervals by bootstrap over videos: how far a figure would move with other videos of "
+    "the same kind. Of other people, cameras and kinds of fakes they say nothing, fakes of one video count as if they had "
     "nothing to do with each other, and what was told apart without an error has an interval without width.",
 )
 _UNMEASURED = "**Not measured**"
@@ -30,18 +31,19 @@ _NEVER = (
 )
 
 
-def figures(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def figures(reports: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> Iterator[str]:
     """Every evaluation, after what its figures mean.
 
     Args:
         reports: as `evaluating.report.report_json` gives them.
+        words: whose clips they are, by the names of their folders.
     Raises:
         KeyError, TypeError, ValueError: a report lacks something.
     """
     if reports:
         yield from ("## What the figures mean", *(f"- {meaning}" for meaning in _MEANINGS))
     for report in reports:
-        yield from ("", *_evaluation(report))
+        yield from ("", *_evaluation(report, words.get(report["data"]["name"])))
 
 
 def missing(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -57,9 +59,11 @@ def missing(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from (f"- {_UNMEASURED}: {words}" for words in _NEVER)
 
 
-def _evaluation(report: Mapping[str, Any]) -> Iterator[str]:
+def _evaluation(report: Mapping[str, Any], words: str | None) -> Iterator[str]:
     data = report["data"]
     yield f"## Figures: {cell(data['name'])}, {data['split']}"
+    if words is not None:
+        yield f"- {words}"
     people = "the data set does not say of how many people" if data["people"] is None else f"{data['people']} people"
     yield f"- Clips: {report['models'][0]['clips']}; {people}"
     if data["left_out"]:

@@ -62,7 +62,7 @@ def interval(figure: Figure, sign: str = "") -> str:
         return "-"
     # A change that is rounded to nothing has no sign of its own: -0.0 + 0.0 is 0.0.
     numbers = [round(each, 3) + 0.0 for each in (figure.value, figure.low, figure.high) if each is not None]
-    value, *ends = (f"{each:{sign}.3f}" for each in numbers)
+    value, *ends = (f"{each:{sign if each else ''}.3f}" for each in numbers)
     return f"{value} ({ends[0]} to {ends[1]})" if ends else value
 
 
@@ -116,8 +116,11 @@ def _calibration(found: Mapping[str, Any]) -> Sheet:
 def _calibration_notes(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{found['model']}: all other tables are of the bundle before; NLL and ECE of the temperature are of its fit"
     yield f"{found['model']}: {found['flips']} of {found['videos']} videos get another label with the temperature"
-    if reason := found["temperature"]["reason"]:
-        yield f"{found['model']}: temperature: {reason}"
+    figure = Figure(**found["temperature"])
+    if figure.reason:
+        yield f"{found['model']}: temperature: {figure.reason}"
+    elif figure.low is not None and figure.high is not None and figure.low <= 1.0 <= figure.high:
+        yield f"{found['model']}: temperature: its interval holds 1, which changes nothing; take more clips"
 
 
 def _cells(report: Report) -> Iterator[tuple[str, ...]]:

@@ -9,12 +9,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from deepfake_edge.spec import ClipSpec
-from deepfake_edge.training.evaluating.bootstrap import Resampling, area, area_change, draws
+from deepfake_edge.training.evaluating.bootstrap import Figure, Resampling, area, area_change, draws
 from deepfake_edge.training.evaluating.metrics import Judged, areas
 from deepfake_edge.training.evaluating.predictors import Identity
 from deepfake_edge.training.evaluating.report import Evaluated, make_report, report_json
 from deepfake_edge.training.evaluating.stress import Condition
-from deepfake_edge.training.evaluating.tables import markdown, notes, sheets
+from deepfake_edge.training.evaluating.tables import interval, markdown, notes, sheets
 from training.evaluating.made import FRAME_SPEC, made_score
 
 _DARK = Condition("dark", "all levels halved")
@@ -121,6 +121,7 @@ def test_the_report_shows_them():
     (text,) = (markdown(sheet) for sheet in sheets(report) if sheet.title.startswith("Stress"))
     change = dark["auc_change"]
     assert change["high"] < 0
+    assert interval(Figure(-0.0001, -0.25, 0.25), sign="+") == "0.000 (-0.250 to +0.250)"
     assert f"{change['value']:.3f} ({change['low']:.3f} to {change['high']:.3f})" in text
 
 

@@ -56,7 +56,8 @@ STRESS = [
     },
 ]  # fmt: skip
 CALIBRATION = {
-    "temperature": figure(1.5, 0.5, 2.5), "fitted_on": "held, split val", "model": "best.keras", "videos": 9, "sha256": "ef" * 32,
+    "temperature": figure(1.5, 0.5, 2.5), "fitted_on": "held, split val", "model": "best.keras",
+    "videos": 9, "sha256": "ef" * 32,
     "before": {"videos_nll": 0.75, "videos_ece": 0.25}, "after": {"videos_nll": 0.5, "videos_ece": 0.125},
 }  # fmt: skip
 
@@ -162,6 +163,14 @@ def test_clips_that_no_model_saw_and_verdicts_that_are_lacking_are_counted(files
     assert "## Figures: a\\|b, val\n- Clips: 9; 4 people\n" in text
     assert "- Left out before any model saw them: 1 more: 7.mp4 (fake: no face was found)" in text
     assert "1 of 9 clips (1 real and 0 fake) have no verdict" in text
+
+
+def test_whose_clips_they_are_is_what_the_makers_say(files):
+    (files / "about.json").write_text(json.dumps(ABOUT | {"evaluated": {"held": "Nine clips of two people."}}))
+    assert "## Figures: held, test\n- Nine clips of two people.\n- Clips: 9;" in card(files, "report.json")
+    (files / "about.json").write_text(json.dumps(ABOUT | {"evaluated": {"hold": "Nine clips."}}))
+    with pytest.raises(InvalidInput, match="no report is of hold"):
+        card(files, "report.json")
 
 
 def test_a_temperature_stands_with_the_clips_of_its_fit(files):
