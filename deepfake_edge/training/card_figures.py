@@ -21,8 +21,8 @@ _MEANINGS = (
     "Average precision: of the ranking, over all thresholds; the share of fakes is chance, 1 is best.",
     "ECE: how far scores lie from the share of fakes among videos with such scores; 0: scores are probabilities.",
     f"In brackets: {LEVEL:.0%} intervals by bootstrap over videos: how far a figure would move with other videos of "
-    "the same kind. Of other people, cameras and kinds of fakes they say nothing, fakes of one video count as if they had "
-    "nothing to do with each other, and what was told apart without an error has an interval without width.",
+    "the same kind. Of other people, cameras and kinds of fakes they say nothing, fakes of one video count as if they "
+    "had nothing to do with each other, and what was told apart without an error has an interval without width.",
 )
 _UNMEASURED = "**Not measured**"
 _NEVER = (

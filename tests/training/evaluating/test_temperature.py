@@ -18,6 +18,8 @@ from deepfake_edge.spec import ClipSpec
 from deepfake_edge.training.evaluating.bootstrap import Resampling, draws
 from deepfake_edge.training.evaluating.calibrated import check_unseen, write_calibrated
 from deepfake_edge.training.evaluating.judging import Answer, ClipWindows
+from deepfake_edge.training.evaluating.report import make_report
+from deepfake_edge.training.evaluating.tables import notes
 from deepfake_edge.training.evaluating.temperature import _likeliest, fit_temperature
 from fakes import bright_means_fake
 from training.evaluating.made import FRAME_SPEC, made_answer, made_clip
@@ -59,6 +61,16 @@ def test_the_interval_is_that_of_temperatures_of_resamples():
     # 50 of the 1000 resamples, each with its own fit.
     assert (found.low, found.high) == pytest.approx((low, high), rel=0.15)
     assert found.low < 3.0 < found.high
+
+
+@pytest.mark.parametrize(("ends", "said"), [((0.5, 2.5), True), ((1.2, 2.5), False), ((None, None), False)])
+def test_a_temperature_that_may_as_well_be_none_is_said(ends, said):
+    found = {
+        "temperature": {"value": 1.5, "low": ends[0], "high": ends[1], "reason": None}, "model": "m", "flips": 0,
+        "videos": 20, "fitted_on": "here, split val", "before": {}, "after": {},
+    }  # fmt: skip
+    report = make_report({"left_out": []}, [], [], HOW, found)
+    assert any("its interval holds 1" in note for note in notes(report)) == said
 
 
 def test_of_few_videos_there_is_a_temperature_and_no_interval():
