@@ -171,6 +171,32 @@ def test_a_published_part_of_dfdc_stays(tmp_path):
     assert {entry.split for entry in found.entries if "part_0" in entry.source} <= {"train", "val"}
 
 
+def test_the_published_validation_and_test_parts_of_dfdc(tmp_path):
+    trees.dfdc(tmp_path / "train", parts=2)
+    trees.fill(tmp_path, ["validation/c.mp4", "validation/d.mp4", "test/e.mp4", "test/f.mp4"])
+    (tmp_path / "validation/labels.csv").write_text("filename,label\nc.mp4,1\nd.mp4,0\n")
+    (tmp_path / "test/labels.csv").write_text("filename,label\n")
+    records = {"e.mp4": {"is_fake": 1, "augmentations": {}}, "f.mp4": {"is_fake": 0}, "gone.mp4": {"is_fake": 1}}
+    (tmp_path / "test/metadata.json").write_text(json.dumps(records))
+    found = read(tmp_path)
+    assert {(entry.source, entry.label, entry.split) for entry in found.entries if "part" not in entry.source} == {
+        ("validation/c.mp4", "fake", "val"),
+        ("validation/d.mp4", "real", "val"),
+        ("test/e.mp4", "fake", "test"),
+        ("test/f.mp4", "real", "test"),
+    }
+    assert {entry.split for entry in found.entries if "part" in entry.source} == {"train"}
+    assert "1 clips that metadata.json or labels.csv tells of are not in the folder" in found.notes
+
+
+@pytest.mark.parametrize("table", ["", "filename,label\nc.mp4\n", "filename,label\nc.mp4,fake\n"])
+def test_a_damaged_table_is_named(tmp_path, table):
+    trees.fill(tmp_path, ["validation/c.mp4"])
+    (tmp_path / "validation/labels.csv").write_text(table)
+    with pytest.raises(InvalidInput, match=r"labels\.csv: .*wanted"):
+        read(tmp_path, kind="dfdc")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
