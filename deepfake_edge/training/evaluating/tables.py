@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepfake_edge.tables import printable
+from deepfake_edge.training.datasets.entries import LABELS
 from deepfake_edge.training.evaluating.bootstrap import Figure
 from deepfake_edge.training.evaluating.metrics import METRICS
 from deepfake_edge.training.evaluating.report import Report, differences
@@ -78,9 +79,13 @@ def notes(report: Report) -> list[str]:
     told = [f"{reason} ({', '.join(places)})" for reason, places in found.items()]
     told += _left_out(report.data["left_out"])
     for model in report.models:
-        silent = sum(score.fake_score is None for score in model.scores)
+        silent = Counter(score.label for score in model.scores if score.fake_score is None)
         if silent:
-            told.append(f"{model.identity.title}: {silent} of {len(model.scores)} clips have no verdict")
+            kinds = " and ".join(f"{silent[label]} {label}" for label in LABELS if silent[label])
+            told.append(
+                f"{model.identity.title}: {kinds} of {len(model.scores)} clips have no verdict, and no part in any "
+                "figure; report.json has the reasons"
+            )
         told += _stress_notes(model.identity.title, report.stress[model.identity.title])
     if report.calibration is not None:
         told += _calibration_notes(report.calibration)

@@ -67,7 +67,7 @@ def _watch(detector: Detector, entry: ClipEntry, path: Path) -> ClipScore:
     try:
         verdict = detector.detect(path)
     except SourceError as error:
-        return ClipScore(entry.source, entry.label, entry.dataset, entry.manipulation, None, str(error), ())
+        return ClipScore(entry.source, entry.label, entry.dataset, entry.manipulation, None, _reason(error, path), ())
     return ClipScore(
         entry.source,
         entry.label,
@@ -77,3 +77,8 @@ def _watch(detector: Detector, entry: ClipEntry, path: Path) -> ClipScore:
         None if verdict.fake_score is not None else verdict.reason,
         tuple(score.fake_score for track in verdict.tracks for score in track.scores if track.fake_score is not None),
     )
+
+
+def _reason(error: SourceError, path: Path) -> str:
+    """What is wrong with a clip, without its place: its name stands beside it."""
+    return str(error).removeprefix(f"{path}: ")

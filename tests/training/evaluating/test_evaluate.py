@@ -208,7 +208,12 @@ def test_raw_videos_go_through_the_detector(capsys, bundles, tmp_path):
         ("test/fake/fake.mp4", "fake"), ("test/real/damaged.mp4", "real"), ("test/real/real.mp4", "real"),
     ]  # fmt: skip
     assert model["summaries"][0]["figures"]["auc"]["value"] == 1.0
-    assert [item["clip"] for item in model["no_verdict"]] == ["test/real/damaged.mp4"]
+    (silent,) = model["no_verdict"]
+    assert silent["clip"] == "test/real/damaged.mp4"
+    assert silent["reason"]
+    assert str(tmp_path) not in silent["reason"]
+    code, out, _ = run(capsys, tmp_path / "clip.dfe", "--videos", tmp_path / "videos", *options[:-2])
+    assert "1 real of 3 clips have no verdict" in out
 
 
 def test_clips_that_were_left_out_are_counted_with_their_reason(capsys, prepared, bundles, tmp_path):
