@@ -63,6 +63,7 @@ def test_crops_lie_as_far_apart_as_the_models():
     assert picture_step(at(3), ClipSpec(8, 12.0)) == 1
     assert picture_step(at(25), ClipSpec(1, None)) == 1
     assert picture_step(at(25, 1), ClipSpec(8, 12.0)) == 1
+    assert picture_step(replace(at(25), times_s=(0.5,) * 9), ClipSpec(8, 12.0)) == 1
 
 
 def test_spread_windows_reach_from_end_to_end():

@@ -50,6 +50,7 @@ def test_every_option_reaches_the_run(prepared, tmp_path):
         "--schedule": "constant",
         "--warm-up": "0",
         "--smoothing": "0.1",
+        "--average": "0.9",
         "--watch": "loss",
         "--patience": "3",
         "--seed": "7",
@@ -69,7 +70,7 @@ def test_every_option_reaches_the_run(prepared, tmp_path):
     found = TrainOptions.from_json(json.loads((run / "config.json").read_text())["options"])
     assert found.stages == parse_stages(given["--stages"])
     assert (found.rate, found.schedule, found.warm_up, found.smoothing) == (0.002, "constant", 0.0, 0.1)
-    assert (found.watch, found.patience, found.checkpoint_every) == ("loss", 3, 5)
+    assert (found.average, found.watch, found.patience, found.checkpoint_every) == (0.9, "loss", 3, 5)
     feed = found.feed
     assert (feed.seed, feed.batch, feed.windows, feed.self_blended, feed.blend_strength) == (7, 2, 1, 0.5, 1.0)
     assert (feed.balance, feed.cache_mb, feed.augment.flip, feed.augment.turn) == ("weights", 16, 1.0, 0.0)
@@ -86,6 +87,8 @@ def test_every_option_reaches_the_run(prepared, tmp_path):
         (["DATA", "--family", "cnn", "-o", "RUN", "--augment", "flip=x"], "flip: wanted a number"),
         (["DATA", "--family", "cnn", "-o", "RUN", "--spec", "margin"], "--spec: wanted KEY=VALUE"),
         (["DATA", "--family", "cnn", "-o", "RUN", "--batch", "0"], "batch: wanted a whole number"),
+        (["DATA", "--family", "cnn", "-o", "RUN", "--watch", "last", "--patience", "3"], "with --watch last no stage"),
+        (["DATA", "--family", "cnn", "-o", "RUN", "--no-early-stop", "--patience", "3"], "with --no-early-stop no"),
         (["RUN", "--family", "cnn", "-o", "RUN"], "is no prepared folder"),
         (["--resume", "RUN"], "is no run that can be taken up again"),
         (["--resume", "RUN", "--rate", "1", "--no-augment"], "leave out --no-augment, --rate"),

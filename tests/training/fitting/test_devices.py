@@ -21,10 +21,11 @@ import sys
 sys.path.insert(0, {str(TESTS)!r})
 from pathlib import Path
 from deepfake_edge.errors import InvalidInput
-from deepfake_edge.training.fitting import fit
+from deepfake_edge.training.fitting import fit, resume
 from deepfake_edge.training.preparing.prepared import read_prepared
-from training.fitting.small import CNN, Told, fed, options
+from training.fitting.small import CNN, Death, Killer, Told, fed, options
 from training.fitting.test_devices import LSTM, STAGES
+from training.fitting.test_resume import assert_same
 prepared, out, told = read_prepared(Path(sys.argv[1])), Path(sys.argv[2]), Told()
 try:
     fit(prepared, out / "odd", options(LSTM, logical_devices=2, feed=fed(batch=3)))
@@ -32,6 +33,13 @@ except InvalidInput as error:
     assert "multiple of 2" in str(error) and not (out / "odd").exists(), error
 fit(prepared, out / "two", options(LSTM, *STAGES, logical_devices=2), told)
 assert "2 parts of the CPU" in told.notes[-5], told.notes
+normalised = options(CNN, "all:2", logical_devices=2, checkpoint_every=1)
+fit(prepared, out / "whole", normalised)
+try:
+    fit(prepared, out / "killed", normalised, Killer(3))
+except Death:
+    resume(out / "killed")
+assert_same(out / "killed", out / "whole")
 """
 STAGES = ("frames:1", "all:3")
 
@@ -44,6 +52,12 @@ def two(prepared, tmp_path_factory):
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     return out / "two"
+
+
+@pytest.mark.slow
+def test_two_devices_have_one_state(two):
+    """Where each kept its own moving averages, a resumed run would come to others, as its process has seen."""
+    assert (two.parent / "killed" / "done.json").exists()
 
 
 @pytest.mark.slow

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 
 from deepfake_edge.converters.family_option import parse_family
@@ -11,6 +14,7 @@ from deepfake_edge.converters.spec_values import parse_overrides
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.families import FAMILIES
 from deepfake_edge.training.fitting.plan import data_digest, make_plan
+from deepfake_edge.training.preparing.prepared import read_prepared
 from deepfake_edge.training.preparing.settings import Settings
 from training.fitting.small import fed, options
 
@@ -70,6 +74,7 @@ def test_the_rate_that_was_prepared_becomes_the_models(prepared):
         (options("cnn", spec={"activation": "softmax"}), "ends in a sigmoid"),
         (options("cnn", "frames:1", "all:1"), "single crops already"),
         (options(CLIPS, "frames:1"), "add head:N or all:N"),
+        (options(CLIPS, "all:1", "frames:1", "head:1"), "put it first"),
     ],
 )
 def test_what_cannot_work_is_refused(prepared, asked, words):
@@ -102,3 +107,22 @@ def test_the_digest_is_of_the_clips_that_are_used(prepared):
     plan = make_plan(prepared, options())
     assert data_digest(plan) == data_digest(make_plan(prepared, options(CLIPS)))
     assert data_digest(plan) != data_digest(replace(plan, train=plan.train[1:]))
+
+
+def test_the_digest_is_of_the_pixels_too(prepared, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(prepared.folder, folder)
+    picture = next(folder.glob("clips/*real-000/*.png"))
+    plan, digests, sizes = make_plan(read_prepared(folder), options()), set(), set()
+    for level in (10, 11):
+        cv2.imwrite(str(picture), np.full((64, 64, 3), level, np.uint8), (cv2.IMWRITE_PNG_COMPRESSION, 0))
+        digests.add(data_digest(plan))
+        sizes.add(picture.stat().st_size)
+    assert (len(digests), len(sizes)) == (2, 1)
+
+
+def test_people_in_both_splits_are_said(prepared):
+    crossing = replace(prepared.of("val")[0], entry=replace(prepared.of("train")[0].entry, split="val"))
+    plan = make_plan(replace(prepared, clips=(*prepared.clips, crossing)), options())
+    assert "1 of 3 people of val are in train too" in plan.notes[-1]
+    assert not make_plan(prepared, options()).notes

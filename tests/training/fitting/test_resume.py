@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,22 +74,38 @@ def test_dead_after_a_step_and_resumed(prepared, uninterrupted, tmp_path, steps)
     assert outcome.spent_s > 0
 
 
-@pytest.mark.slow
-def test_dead_between_the_best_model_and_the_checkpoint(prepared, uninterrupted, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    write = RunFolder.write
+# The file, how often it was written, and the steps that are not in the checkpoint then. An epoch has two checkpoints:
+# before validation and after it.
+FILES = [("state.npz", 1, 6), ("best.npz", 1, 6), ("best.keras", 1, 6), ("events", 1, 6), ("done", 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "writes", "steps_left"),
+    [("state.npz", 2, 6), *(pytest.param(*case, marks=pytest.mark.slow) for case in FILES)],
+)
+def test_dead_after_a_file_at_an_epochs_end(prepared, uninterrupted, tmp_path, monkeypatch, name, writes, steps_left):
+    run, write, left = tmp_path / "run", RunFolder.write, [writes]
 
     def die_after(folder, path, data):
+        if name == "done" == path.stem:
+            raise Death
         write(folder, path, data)
-        if path.name == "history.csv":
+        left[0] -= path.name.startswith(name)
+        if not left[0]:
             raise Death
 
     monkeypatch.setattr(RunFolder, "write", die_after)
+    asked = replace(whole(), checkpoint_every=200)
     with pytest.raises(Death):
-        fit(prepared, run, whole())
+        fit(prepared, run, asked)
     monkeypatch.undo()
-    resume(run)
+    told = Told()
+    resume(run, told)
+    assert len(told.moments) == steps_left
     assert_same(run, uninterrupted)
+    assert sorted(path.name for path in (run / "logs").iterdir()) == [
+        f"events.out.tfevents.{epoch:06d}" for epoch in (1, 2, 3, 4)
+    ]
 
 
 @pytest.mark.slow
@@ -174,6 +192,77 @@ def test_a_damaged_checkpoint_is_refused(uninterrupted, tmp_path, damage):
     (tmp_path / "checkpoint" / "state.npz").write_bytes(damage)
     with pytest.raises(InvalidInput, match="start a new one"):
         resume(tmp_path)
+
+
+def begun(uninterrupted, folder):
+    """A run that ended before its first checkpoint; its config as JSON."""
+    folder.mkdir()
+    shutil.copy(uninterrupted / "config.json", folder)
+    return json.loads((folder / "config.json").read_bytes())
+
+
+def test_one_process_at_a_time(uninterrupted, tmp_path):
+    run = tmp_path / "run"
+    begun(uninterrupted, run)
+    with RunFolder(run).locked(), pytest.raises(InvalidInput, match="another process trains it now"):
+        resume(run)
+
+
+@pytest.mark.parametrize("change", ["an option that was not there", "another margin"])
+def test_other_defaults_are_refused(uninterrupted, tmp_path, change):
+    run = tmp_path / "run"
+    config = begun(uninterrupted, run)
+    if change == "another margin":
+        config["spec"]["crop"]["margin"] = 1.7
+    else:
+        del config["options"]["feed"]["augment"]["flip"]
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInput, match="begun by another version"):
+        resume(run)
+
+
+def test_a_run_that_ended_can_be_moved(uninterrupted, tmp_path):
+    run = tmp_path / "moved here"
+    shutil.copytree(uninterrupted, run)
+    assert f"convert '{run / 'best.keras'}' --family" in resume(run).convert
+    (run / "best.keras").unlink()
+    with pytest.raises(InvalidInput, match=r"best\.keras is gone"):
+        resume(run)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"convert": 1}'])
+def test_a_damaged_end_is_said(uninterrupted, tmp_path, text):
+    run = tmp_path / "run"
+    begun(uninterrupted, run)
+    shutil.copy(uninterrupted / "best.keras", run)
+    (run / "done.json").write_text(text)
+    with pytest.raises(InvalidInput, match=r"done\.json: .*delete it"):
+        resume(run)
+
+
+def test_what_trained_it_is_kept_where_it_changes(tmp_path):
+    folder, path = RunFolder(tmp_path), tmp_path / "versions.json"
+    assert folder.write_versions() == folder.write_versions() == []
+    first = {**json.loads(path.read_bytes()), "keras": "2.0"}
+    path.write_text(json.dumps(first))
+    assert folder.write_versions()[0].startswith("keras 2.0 before, ")
+    folder.write_versions()
+    found = json.loads(path.read_bytes())
+    del first["before"]
+    assert found["before"] == [first]
+    path.write_text("[")
+    assert folder.write_versions() == []
+
+
+def test_nothing_is_left_of_a_folder_without_its_config(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            RunFolder(tmp_path / "run").create({})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_models_variables_are_refused(uninterrupted):

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ import pytest
 from deepfake_edge.errors import InferenceError, InvalidInput, MissingDependency, OutOfDeviceMemory, SourceError
 from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training import workshop
+from deepfake_edge.training.feeding.picture_cache import PictureCache
 from deepfake_edge.training.fitting import fit
 from deepfake_edge.training.fitting import training as loop
 from deepfake_edge.training.fitting.network import Network
 from deepfake_edge.training.fitting.plan import make_plan
+from deepfake_edge.training.fitting.stepping import Stepper
 from deepfake_edge.training.fitting.validating import Validation
 from deepfake_edge.training.preparing.prepared import read_prepared
 from training.fitting.small import CNN, Killer, Told, fed, history, options, weights
@@ -147,6 +150,20 @@ def test_the_loss_can_be_watched_and_a_stage_begins_with_the_best(prepared, tmp_
     assert outcome.best["epoch"] == 1
 
 
+def test_the_last_epoch_is_taken_where_that_is_asked_for(prepared, tmp_path, monkeypatch):
+    scripted(monkeypatch, [(0.9, 0.1), (0.8, 0.2), (0.7, 0.3)])
+    run, told = tmp_path / "run", Told()
+    outcome = fit(prepared, run, options(CNN, "head:1", "all:2", watch="last", patience=1), told)
+    assert [row["better"] for row in history(run)] == ["1", "1", "1"]
+    assert (outcome.watch, outcome.best["epoch"], outcome.best["val_auc"]) == ("last", 3, 0.7)
+    assert json.loads((run / "done.json").read_bytes())["watch"] == "last"
+    with np.load(run / "checkpoint" / "state.npz") as state:
+        last = [state[name] for name in state.files]
+    for values in weights(run):
+        assert any(np.array_equal(values, each) for each in last)
+    assert not any("best" in note for note in told.notes)
+
+
 def test_the_head_alone_learns_while_the_backbone_is_frozen(prepared, tmp_path):
     run = tmp_path / "run"
     workshop.tensorflow_for_training()
@@ -162,8 +179,9 @@ def default_strategy():
 
 
 @pytest.mark.parametrize("family", [LSTM, pytest.param("mobile-gru:size_px=32,frames=4", marks=pytest.mark.slow)])
-def test_the_backbone_learns_single_crops_first(prepared, tmp_path, family):
-    told = Told()
+def test_the_backbone_learns_single_crops_first(prepared, tmp_path, monkeypatch, family):
+    told, made, make = Told(), [], PictureCache.__init__
+    monkeypatch.setattr(PictureCache, "__init__", lambda self, limit: made.append(limit) or make(self, limit))
     fit(prepared, tmp_path / "run", options(family, "frames:1", "head:1"), told)
     rows = history(tmp_path / "run")
     assert [(row["stage"], row["better"]) for row in rows] == [("frames", "1"), ("head", "1")]
@@ -171,6 +189,7 @@ def test_the_backbone_learns_single_crops_first(prepared, tmp_path, family):
     assert [moment.stage for moment in told.moments] == ["frames:1"] * 2 + ["head:1"] * 2
     kept = np.load(tmp_path / "run" / "checkpoint" / "best.npz")
     assert np.array_equal(kept["00000"], weights(tmp_path / "run")[0])
+    assert made == [fed().cache_mb << 20], "the pictures of a run take more than cache_mb"
 
 
 @pytest.mark.slow
@@ -213,6 +232,31 @@ def test_a_loss_that_is_no_number_ends_it(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Network, "freeze", poison)
     with pytest.raises(InferenceError, match=r"the loss is nan at step 1 of epoch 1; .*lower --rate"):
         fit(prepared, tmp_path / "run", options(LSTM, "all:1"))
+
+
+def test_a_model_that_diverged_in_an_epochs_last_step_is_not_kept(prepared, tmp_path, monkeypatch):
+    run, train, left = tmp_path / "run", Stepper.train, [4]
+
+    def diverge(stepper, batch):
+        loss = train(stepper, batch)
+        left[0] -= 1
+        if not left[0]:
+            stepper.model.weights[-1].assign([np.nan])
+        return loss
+
+    monkeypatch.setattr(Stepper, "train", diverge)
+    with pytest.raises(InferenceError, match=r"not finite for validation clips; .*best\.keras is of an epoch before"):
+        fit(prepared, run, options(CNN, "all:2", watch="last"))
+    assert len(history(run)) == 1
+    assert all(np.isfinite(values).all() for values in weights(run))
+
+
+def test_what_is_needed_at_an_epochs_end_is_asked_for_before(prepared, tmp_path, monkeypatch):
+    for name in ("sklearn", "matplotlib"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependency, match=r"sklearn, matplotlib: not installed.*train"):
+        fit(prepared, tmp_path / "run", options())
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("kind", ["TensorFlow's", pytest.param("Python's", marks=pytest.mark.slow)])
