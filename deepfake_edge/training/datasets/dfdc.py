@@ -4,8 +4,8 @@
     validation/labels.csv                    a line of titles, then lines of `c.mp4,1` (fake) and `d.mp4,0` (real)
     test/metadata.json                       {"e.mp4": {"is_fake": 1, ...}, ...}
 
-Nobody is named: clips of one original are kept together; a fake without one is by itself. The split of a
-part without one is its folder's name, else test.
+Nobody is named: clips of one original are kept together; a fake without one is by itself. A part that names no split is
+what its folder is called, else test.
 """
 
 from __future__ import annotations

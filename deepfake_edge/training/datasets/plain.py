@@ -27,7 +27,7 @@ def listing(folder: Path, published: bool) -> Listing:
 
     Args:
         folder: the data set.
-        published: whether split folders are read; else all clips are in `train`.
+        published: whether the split folders are kept; else clips of one name belong together in all of them.
     Raises:
         InvalidInput: the folder has split folders and labels beside them.
     """
@@ -36,7 +36,7 @@ def listing(folder: Path, published: bool) -> Listing:
         raise InvalidInput(f"{folder}: has real/ or fake/ beside split folders; wanted {LAYOUT}")
     entries = []
     for place in places:
-        split: Split = next((name for name in SPLITS if published and place == folder / name), "train")
+        split: Split = next((name for name in SPLITS if place == folder / name), "train")
         for label in LABELS:
             for path in list_files(place / label, VIDEO_SUFFIXES | IMAGE_SUFFIXES, below=True):
                 below = path.relative_to(place / label).parts

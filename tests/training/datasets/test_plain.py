@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from deepfake_edge.errors import InvalidInput
@@ -61,6 +63,8 @@ def test_a_link_to_nothing_is_said(tmp_path):
 def test_a_file_that_is_real_and_fake_is_said(tmp_path):
     for name, content in {"real/a": b"one", "real/b": b"two", "fake/c": b"one", "fake/d": b"x"}.items():
         trees.fill(tmp_path, [f"train/{name}.mp4"], content)
+    for path in tmp_path.glob("train/*/*.mp4"):
+        os.utime(path, (1e9, 1e9))
     trees.fill(tmp_path, ["train/real/empty.mp4", "train/fake/empty.mp4", "val/real/v.mp4", "test/real/t.mp4"])
     notes = [note for note in read_dataset(tmp_path).notes if note.startswith("copies")]
     assert notes == ["copies of one file that are both real and fake: 1, such as train/fake/c.mp4 and train/real/a.mp4"]

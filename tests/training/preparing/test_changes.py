@@ -23,7 +23,7 @@ def test_a_clip_that_was_replaced_is_done_again(plain, tmp_path, tiny, caplog, c
     before = prepare(read_dataset(plain), tmp_path / "out", SETTINGS)
     path, half = plain / "train/real/1.avi", len(tiny) // 2
     path.write_bytes(tiny[:half] + bytes(0 if change == "another size" else len(tiny) - half))
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    os.utime(path, (1e9, 1e9) if change == "another size" else (3e9, 3e9))
     after = prepare(read_dataset(plain), tmp_path / "out", SETTINGS)
     assert "1, such as train/real/1.avi" in caplog.text
     assert [clip.entry for clip in after.clips] == [clip.entry for clip in before.clips]
@@ -42,12 +42,13 @@ def test_a_clip_of_the_future_is_done_once(plain, tmp_path, caplog):
     assert caplog.text == ""
 
 
-def test_a_label_that_was_put_right_is_put_right_in_the_folder(tmp_path, tiny):
+@pytest.mark.parametrize(("name", "known"), [("b0.mp4", {"label": "FAKE"}), ("b0fake.mp4", {"original": "a0.mp4"})])
+def test_what_was_put_right_is_put_right_in_the_folder(tmp_path, tiny, name, known):
     videos = trees.dfdc(tmp_path / "videos", tiny)
     prepare(read_dataset(videos), tmp_path / "out", SETTINGS)
     path = videos / "dfdc_train_part_0" / "metadata.json"
     records = json.loads(path.read_bytes())
-    records["b0.mp4"]["label"] = "FAKE"
+    records[name] |= known
     path.write_text(json.dumps(records))
     prepared = prepare(read_dataset(videos), tmp_path / "out", SETTINGS)
     assert {clip.entry for clip in prepared.clips} == set(read_dataset(videos).entries)
