@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 # Of TrainOptions and FeedOptions: what is given on the command line, and nothing else, differs from their defaults.
-_OWN = ("rate", "schedule", "warm_up", "smoothing", "watch", "imagenet", "mixed", "logical_devices", "checkpoint_every")
+_OWN = (
+    "rate", "schedule", "warm_up", "smoothing", "average", "watch", "imagenet", "mixed", "logical_devices",
+    "checkpoint_every",
+)  # fmt: skip
 _FED = ("batch", "seed", "windows", "self_blended", "blend_strength", "balance", "cache_mb")
 
 
@@ -72,8 +75,8 @@ def _add_feed(group: Any) -> None:
     group.add_argument("--balance", choices=("sampling", "weights", "none"), help="of real and fake (sampling)")
     group.add_argument(
         "--augment", action="append", default=[], metavar="CHANGE=SHARE",
-        help="share of windows changed so: crop, flip, turn, colour, shrink, sharpen, blur, noise, jpeg, video, "
-        "frames; and strength=N of them all",
+        help="share of windows changed so: crop, flip, turn, colour, exposure, shrink, sharpen, blur, noise, jpeg, "
+        "video, frames; and strength=N of them all",
     )  # fmt: skip
     group.add_argument("--no-augment", action="store_true", help="windows as they are, but for the changes given")
     group.add_argument("--cache-mb", type=int, metavar="MIB", help="of decoded pictures that stay in memory (1024)")

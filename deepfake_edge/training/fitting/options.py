@@ -50,6 +50,8 @@ class TrainOptions:
             `constant` stays.
         warm_up: share of a stage's steps in which the rate rises to its full height.
         smoothing: of the labels in the loss, 0..0.5.
+        average: momentum of a moving average of the weights over the steps, which is what is looked at and kept
+            (Polyak and Juditsky, 1992); None: the weights themselves.
         watch: what decides which epoch is taken: the highest `auc` or the lowest `loss` of the validation clips, or
             none of them: the `last` of a stage.
         patience: a stage ends after this many epochs without a better one; None: never early, as with `last`.
@@ -67,6 +69,7 @@ class TrainOptions:
     schedule: Schedule = "cosine"
     warm_up: float = 0.05
     smoothing: float = 0.0
+    average: float | None = None
     watch: Watched = "auc"
     patience: int | None = 10
     imagenet: bool = False
@@ -81,6 +84,8 @@ class TrainOptions:
         _one_of("schedule", self.schedule, get_args(Schedule))
         _within("warm_up", self.warm_up, 0.0, 0.9)
         _within("smoothing", self.smoothing, 0.0, 0.5)
+        if self.average is not None:
+            _within("average", self.average, 0.0, 0.99999)
         _one_of("watch", self.watch, get_args(Watched))
         if self.patience is not None:
             _whole("patience", self.patience, 1, 100_000)

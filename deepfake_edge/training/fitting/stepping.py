@@ -6,6 +6,8 @@ to the same result.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,8 @@ class Stepper:
         self._loss = loss(label_smoothing=options.smoothing, reduction=None)
         with self._strategy.scope():
             self._schedule = _schedule(options, stage.rate or options.rate, steps)
-            self._adam = keras.optimizers.Adam(self._schedule)
+            kept = {} if options.average is None else {"use_ema": True, "ema_momentum": options.average}
+            self._adam = keras.optimizers.Adam(self._schedule, **kept)
             half = network.half == "float16"
             self.optimizer = keras.optimizers.LossScaleOptimizer(self._adam) if half else self._adam
             self.optimizer.build(model.trainable_variables)
@@ -52,6 +55,17 @@ class Stepper:
     def train(self, batch: Batch) -> float:
         """Learn from a batch, whose size is a multiple of the number of devices; its mean loss before that."""
         return float(self._train(*(self._split(part) for part in batch)))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the model has the moving averages of its weights, where such are kept."""
+        learnt = [variable.numpy() for variable in self.model.trainable_variables] if self._adam.use_ema else []
+        self._adam.finalize_variable_values(self.model.trainable_variables)
+        try:
+            yield
+        finally:
+            for variable, values in zip(self.model.trainable_variables, learnt, strict=False):
+                variable.assign(values)
 
     def look(self, inputs: Floats) -> Floats:
         """The model's first output, (B, C), without learning."""

@@ -99,7 +99,8 @@ class Training:
                 if stop.asked or whole or state.step % self._options.checkpoint_every == 0:
                     self._keep(course, state)
                 self._end_if(stop)
-        found = validate(course.stepper, course.still, course.spec)
+        with course.stepper.averaged():
+            found = validate(course.stepper, course.still, course.spec)
         if found is None:
             raise self._diverged("the model gives numbers that are not finite for validation clips")
         state.spent_s += time.monotonic() - began
@@ -150,9 +151,10 @@ class Training:
     def _publish(self, course: Course, state: State) -> None:
         """What follows from the checkpoint of an epoch's end; done again where a run is taken up there."""
         if state.history[-1]["better"]:
-            self._folder.write(self._folder.best_weights, pack_state(state, self._network.model.weights))
-            if course.stage.kind != "frames":
-                self._folder.write(self._folder.best_model, self._network.save())
+            with course.stepper.averaged():
+                self._folder.write(self._folder.best_weights, pack_state(state, self._network.model.weights))
+                if course.stage.kind != "frames":
+                    self._folder.write(self._folder.best_model, self._network.save())
         self._folder.write_history(state.history)
 
     def _keep(self, course: Course, state: State) -> None:
