@@ -45,8 +45,9 @@ def test_a_clip_of_the_future_is_done_once(plain, tmp_path, caplog):
 @pytest.mark.parametrize(("name", "known"), [("b0.mp4", {"label": "FAKE"}), ("b0fake.mp4", {"original": "a0.mp4"})])
 def test_what_was_put_right_is_put_right_in_the_folder(tmp_path, tiny, name, known):
     videos = trees.dfdc(tmp_path / "videos", tiny)
-    prepare(read_dataset(videos), tmp_path / "out", SETTINGS)
     path = videos / "dfdc_train_part_0" / "metadata.json"
+    path.write_text(path.read_text().replace('"train"', '"test"'))
+    prepare(read_dataset(videos), tmp_path / "out", SETTINGS)
     records = json.loads(path.read_bytes())
     records[name] |= known
     path.write_text(json.dumps(records))
