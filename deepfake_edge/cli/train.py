@@ -55,6 +55,9 @@ def _add_course(group: Any) -> None:
     group.add_argument("--warm-up", type=float, metavar="SHARE", help="of a stage, while the rate rises (0.05)")
     group.add_argument("--smoothing", type=float, metavar="SHARE", help="of the labels in the loss (0)")
     group.add_argument(
+        "--average", type=float, metavar="MOMENTUM", help="take a moving average of the weights, e.g. 0.99 (none)"
+    )
+    group.add_argument(
         "--watch", choices=("auc", "loss", "last"),
         help="which epoch is taken: the highest AUC of the validation clips, their lowest loss, or each stage's last, "
         "for so few people in val that the best is chance (auc)",
