@@ -43,7 +43,7 @@ class Stepper:
             half = network.half == "float16"
             self.optimizer = keras.optimizers.LossScaleOptimizer(self._adam) if half else self._adam
             self.optimizer.build(model.trainable_variables)
-        self._averages = _moving_averages(model) if self._strategy.num_replicas_in_sync > 1 else []
+        self._statistics = _moving_averages(model) if self._strategy.num_replicas_in_sync > 1 else []
         self._train = self._tensorflow.function(self._train_on_all, reduce_retracing=True)
         self._look = self._tensorflow.function(self._look_on_all, reduce_retracing=True)
 
@@ -101,15 +101,15 @@ class Stepper:
             loss = tensorflow.reduce_sum(each * weights) / whole
             scaled = self.optimizer.scale_loss(loss)
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, trained), trained, strict=True))
-        self._average()
+        self._share_statistics()
         return loss
 
-    def _average(self) -> None:
+    def _share_statistics(self) -> None:
         """Give all devices the mean of their moving averages; each would keep those of its own shares otherwise."""
-        if self._averages:
+        if self._statistics:
             context = self._tensorflow.distribute.get_replica_context()
-            means = context.all_reduce("MEAN", [variable.value for variable in self._averages])
-            for variable, mean in zip(self._averages, means, strict=True):
+            means = context.all_reduce("MEAN", [variable.value for variable in self._statistics])
+            for variable, mean in zip(self._statistics, means, strict=True):
                 variable.assign(mean)
 
     def _loss_of(self, labels: Any, output: Any) -> Any:
