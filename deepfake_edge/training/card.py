@@ -168,10 +168,12 @@ def _training(config: Mapping[str, Any], done: Mapping[str, Any]) -> Iterator[st
         f"- Adam, rate {options['rate']:g} ({options['schedule']}), label smoothing {options['smoothing']:g}, batch "
         f"{options['feed']['batch']}, seed {config['seed']}"
     )
-    yield (
-        f"- Best epoch by validation {options['watch']}: {best['epoch']} (loss {best['val_loss']:.4f}, AUC "
-        f"{best['val_auc']:.4f} over windows of {seen}; they chose the epoch, so these are rather too good)"
-    )
+    figures = f"loss {best['val_loss']:.4f}, AUC {best['val_auc']:.4f} over windows of {seen}"
+    if options["watch"] == "last":
+        yield f"- Last epoch, taken as it is: {best['epoch']} ({figures})"
+    else:
+        chose = "they chose the epoch, so these are rather too good"
+        yield f"- Best epoch by validation {options['watch']}: {best['epoch']} ({figures}; {chose})"
 
 
 def _validated(share: float) -> str:

@@ -138,6 +138,14 @@ def test_every_figure_stands_with_its_data_its_split_and_its_interval(files):
     assert "**Not measured**: robustness" in text
 
 
+def test_an_epoch_that_was_taken_as_it_is_is_not_called_the_best(files):
+    config = {**CONFIG, "options": {**CONFIG["options"], "watch": "last"}}
+    (files / "run" / "config.json").write_text(json.dumps(config))
+    text = card(files)
+    assert "- Last epoch, taken as it is: 5 (loss 0.2500, AUC 0.8750 over windows of the real validation clips" in text
+    assert "too good" not in text
+
+
 def test_a_stress_test_is_measured(files):
     (files / "report.json").write_text(json.dumps(report(STRESS)))
     text = card(files, "report.json")
