@@ -21,8 +21,6 @@ cv2 = require("cv2")
 
 # A mask is drawn on a square of this side, which covers the face's box this many times.
 _SIDE, _SPAN = 128, 1.6
-# The paper's code always shrinks or sharpens.
-_SHARPNESS = ("shrink", "shrink", "shrink", "sharpen", "sharpen", "quality", "none")
 _RATIOS = (0.5, 0.75, 1.0, 1.0, 1.0)
 
 
@@ -86,10 +84,10 @@ def draw_tone(random: np.random.Generator, strength: float = 1.0) -> Tone:
         "hue": random.uniform(-5, 5) * strength,
         "saturation": 1 + random.uniform(-0.25, 0.25) * strength,
     }
-    kind = random.choice(_SHARPNESS)
+    kind = random.choice(("none", "shrink", "sharpen", "quality"))
     return Tone(
         shift_bgr=(float(blue), float(green), float(red)),
-        shrink=float(random.uniform(1.5, 4.0)) if kind == "shrink" else 1.0,
+        shrink=float(random.uniform(1.5, 3.0)) if kind == "shrink" else 1.0,
         sharpen=float(random.uniform(0.3, 1.0)) if kind == "sharpen" else 0.0,
         quality=int(random.integers(30, 90)) if kind == "quality" else None,
         **values,

@@ -34,7 +34,7 @@ class Condition:
 
 
 # Half of each level is about two stops less light.
-_DARK = Tone(shift_bgr=(-63.75,) * 3, contrast=0.5)
+_DARK = Tone(exposure=0.5)
 CLEAN = Condition("clean", "face pictures as they were prepared")
 CONDITIONS = (
     Condition("H.264 crf 23", "coded and decoded as H.264 by x264, constant rate factor 23", Change(crf=23)),

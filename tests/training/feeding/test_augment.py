@@ -99,9 +99,9 @@ def test_strength_widens_the_ranges():
             max(change.crf for change in changes),
         )
 
-    assert reach(1.0) == pytest.approx((0.06, 0.9, 1.4, 0.85, 1.1, 0.533, 1.17, 10.0, 60, 40), rel=0.05)
-    assert reach(0.5) == pytest.approx((0.03, 0.949, 1.18, 0.922, 1.05, 0.73, 1.08, 5.0, 30, 29), rel=0.05)
-    assert reach(2.0) == pytest.approx((0.12, 0.81, 1.96, 0.7225, 1.21, 0.284, 1.37, 20.0, 99, 51), rel=0.05)
+    assert reach(1.0) == pytest.approx((0.06, 0.93, 1.25, 0.92, 1.06, 0.533, 1.17, 10.0, 60, 40), rel=0.05)
+    assert reach(0.5) == pytest.approx((0.03, 0.964, 1.118, 0.959, 1.03, 0.73, 1.08, 5.0, 30, 29), rel=0.05)
+    assert reach(2.0) == pytest.approx((0.12, 0.865, 1.5625, 0.846, 1.1236, 0.284, 1.37, 20.0, 99, 51), rel=0.05)
 
 
 def test_a_mirrored_window_is_the_mirrored_crop():
