@@ -27,7 +27,7 @@ _MEANINGS = (
 _UNMEASURED = "**Not measured**"
 _NEVER = (
     "whether it is right as often for people of any age, sex and skin colour.",
-    "how long it takes on a device (`deepfake-edge bench` tells).",
+    "how long it takes on a device (`deepfake-edge benchmark` tells).",
 )
 
 
