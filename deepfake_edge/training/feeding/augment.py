@@ -19,8 +19,6 @@ from deepfake_edge.training.self_blended import Tone, apply_tone
 cv2 = require("cv2")
 
 _SMALLEST_VIDEO_PX = 16
-# Finders differ: of the same faces a cascade's boxes are 1.1 to 1.4 times as wide as YuNet's, and 0.85 to 1 as high.
-_WIDER, _HIGHER = (0.93, 1.25), (0.92, 1.06)
 # Of light, and the power that makes levels of it.
 _STOPS, _GAMMA = (-2.0, 0.5), 2.2
 # The normal distribution at the middle of 256 equal shares: a byte of chance becomes noise.
@@ -33,7 +31,7 @@ class Change:
 
     Attributes:
         shift_xy: boxes move by this share of their sides.
-        grow_xy: and their width and height are multiplied by these.
+        grow: and their sides are multiplied by this.
         flip: mirrored.
         turn_deg: turned around the face's centre.
         tone: light, colour, how far the picture is shrunk and blown up again, and an unsharp mask.
@@ -45,7 +43,7 @@ class Change:
     """
 
     shift_xy: tuple[float, float] = (0.0, 0.0)
-    grow_xy: tuple[float, float] = (1.0, 1.0)
+    grow: float = 1.0
     flip: bool = False
     turn_deg: float = 0.0
     tone: Tone = field(default_factory=Tone)
@@ -83,7 +81,7 @@ def draw_change(random: np.random.Generator, augment: Augmentation) -> Change:
     )
     return Change(
         shift_xy=(crop * swing(0.06), crop * swing(0.06)),
-        grow_xy=(factor(*_WIDER, crop), factor(*_HIGHER, crop)),
+        grow=factor(1 / 1.1, 1.1, crop),
         flip=bool(random.random() < augment.flip),
         turn_deg=chosen(augment.turn) * swing(10.0),
         tone=tone,
@@ -159,7 +157,7 @@ def _move(picture: Pixels, box: Box, change: Change) -> Box:
     across, down = box[2] - box[0], box[3] - box[1]
     x = (box[0] + box[2]) / 2 + change.shift_xy[0] * across
     y = (box[1] + box[3]) / 2 + change.shift_xy[1] * down
-    half_x, half_y = across * change.grow_xy[0] / 2, down * change.grow_xy[1] / 2
+    half_x, half_y = across * change.grow / 2, down * change.grow / 2
     moved = (x - half_x, y - half_y, x + half_x, y + half_y)
     inside = min(moved[2], width) - max(moved[0], 0) >= 1 and min(moved[3], height) - max(moved[1], 0) >= 1
     return moved if inside else box

@@ -16,8 +16,7 @@ class Augmentation:
 
     Attributes:
         strength: multiplies every range below; 1.0 takes them as they are.
-        crop: share of windows whose boxes differ as those of other finders do: moved by up to 6 %, 0.93 to 1.25 times
-            as wide and 0.92 to 1.06 times as high.
+        crop: share of windows whose boxes move by up to 6 % and grow or shrink by up to 10 %.
         flip: share that is mirrored.
         turn: share that is turned by up to 10 degrees.
         colour: share of which brightness (25 levels, 10 a channel), contrast (20 %), hue (10 degrees), saturation
