@@ -78,6 +78,9 @@ class TrainOptions:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
+        for name, kind in (("family", str), ("spec", Mapping), ("imagenet", bool), ("mixed", bool)):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidInput(f"{name}: wanted a {kind.__name__}, got {getattr(self, name)!r}")
         if not self.stages:
             raise InvalidInput("stages: wanted one or more, e.g. frames:10,head:5,all:20")
         _within("rate", self.rate, 1e-9, 10.0)

@@ -49,6 +49,9 @@ def test_options_come_back_from_json():
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"family": 3},
+        {"spec": ["margin=1.5"]},
+        {"imagenet": 1},
         {"stages": ()},
         {"rate": 0.0},
         {"rate": float("nan")},
@@ -64,4 +67,4 @@ def test_options_come_back_from_json():
 )
 def test_wrong_options_are_refused_by_name(wrong):
     with pytest.raises(InvalidInput, match=next(iter(wrong))):
-        TrainOptions("cnn", **wrong)
+        TrainOptions(**{"family": "cnn", **wrong})
