@@ -14,8 +14,8 @@ from deepfake_edge.errors import InvalidInput
 from deepfake_edge.sealed import write_atomically
 
 _NOTICE = """\
-A DEMONSTRATION, NOT A DETECTOR FOR REAL USE. The starter model learnt from four people in one studio, and from fakes
-that were made of them by self-blending. That it is right about these two clips says nothing about any other video."""
+A DEMONSTRATION, NOT A DETECTOR FOR REAL USE. The starter model learnt from seven people, and from fakes that were
+made of them by self-blending. That it is right about these two clips says nothing about any other video."""
 
 
 def add_parser(commands: Any) -> None:
