@@ -168,7 +168,7 @@ def _training(config: Mapping[str, Any], done: Mapping[str, Any]) -> Iterator[st
         f"- Adam, rate {options['rate']:g} ({options['schedule']}), label smoothing {options['smoothing']:g}, batch "
         f"{options['feed']['batch']}, seed {config['seed']}"
     )
-    figures = f"loss {best['val_loss']:.4f}, AUC {best['val_auc']:.4f} over windows of {seen}"
+    figures = f"loss {best['val_loss']:.4f} over windows, AUC {best['val_auc']:.4f} over clips: {seen}"
     if options["watch"] == "last":
         yield f"- Last epoch, taken as it is: {best['epoch']} ({figures})"
     else:

@@ -122,7 +122,7 @@ def test_every_figure_stands_with_its_data_its_split_and_its_interval(files):
     assert "| Some clips | 1 to 4 | CC BY 4.0 | Their makers |" in text
     assert f"sha256 {'ab' * 32}" in text
     assert "frames 3, head 2; 5 epochs in 2 minutes" in text
-    assert "Best epoch by validation loss: 5 (loss 0.2500, AUC 0.8750 over windows of the real validation clips" in text
+    assert "Best epoch by validation loss: 5 (loss 0.2500 over windows, AUC 0.8750 over clips: the real" in text
     assert "fake clips had no part in it" in text
     assert "## Figures: held, test" in text
     assert "| real, fake | 6, 3 | 6, 3 |" in text
@@ -142,7 +142,7 @@ def test_an_epoch_that_was_taken_as_it_is_is_not_called_the_best(files):
     config = {**CONFIG, "options": {**CONFIG["options"], "watch": "last"}}
     (files / "run" / "config.json").write_text(json.dumps(config))
     text = card(files)
-    assert "- Last epoch, taken as it is: 5 (loss 0.2500, AUC 0.8750 over windows of the real validation clips" in text
+    assert "- Last epoch, taken as it is: 5 (loss 0.2500 over windows, AUC 0.8750 over clips: the real" in text
     assert "too good" not in text
 
 
