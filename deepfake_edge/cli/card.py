@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="made by `train`")
     parser.add_argument(
         "--about", type=Path, required=True, metavar="FILE",
-        help="JSON of what only you know: title, notice, limits, and data: name, clips, licence and credit of each",
+        help="JSON of what only you know: title, notice, limits, data (name, clips, licence, credit each), evaluated",
     )  # fmt: skip
     parser.add_argument(
         "--report", type=Path, action="append", default=[], metavar="FILE", help="report.json of `evaluate`; repeatable"

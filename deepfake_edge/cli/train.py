@@ -51,7 +51,7 @@ def _add_course(group: Any) -> None:
         "all (default: all:20)",
     )  # fmt: skip
     group.add_argument("--rate", type=float, help="Adam's learning rate (default: 1e-3)")
-    group.add_argument("--schedule", choices=("cosine", "constant"), help="of the rate, in each stage")
+    group.add_argument("--schedule", choices=("cosine", "constant"), help="of the rate, in each stage (cosine)")
     group.add_argument("--warm-up", type=float, metavar="SHARE", help="of a stage, while the rate rises (0.05)")
     group.add_argument("--smoothing", type=float, metavar="SHARE", help="of the labels in the loss (0)")
     group.add_argument(
@@ -72,7 +72,7 @@ def _add_feed(group: Any) -> None:
     group.add_argument("--batch", type=int, metavar="N", help="windows a step (8)")
     group.add_argument("--windows", type=int, metavar="N", help="of each clip in an epoch (1)")
     group.add_argument(
-        "--self-blended", type=float, metavar="SHARE", help="of the fakes that are blends of real clips; 1: real alone"
+        "--self-blended", type=float, metavar="SHARE", help="of fakes that are blends of real clips; 1: all of them (0)"
     )
     group.add_argument("--blend-strength", type=float, metavar="N", help="how much their tones differ (1.5)")
     group.add_argument("--balance", choices=("sampling", "weights", "none"), help="of real and fake (sampling)")
@@ -87,7 +87,7 @@ def _add_feed(group: Any) -> None:
 
 def _add_machine(group: Any) -> None:
     group.add_argument("--mixed", action="store_true", default=None, help="half precision, for GPUs; saves float32")
-    group.add_argument("--logical-devices", type=int, metavar="N", help="split the CPU, as if it were several devices")
+    group.add_argument("--logical-devices", type=int, metavar="N", help="split the CPU, as if into several devices (1)")
     group.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="and after each epoch (200)")
 
 

@@ -99,7 +99,7 @@ def h5py() -> ModuleType:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep third parties' Python warnings and prints to stderr from the user's terminal."""
+    """Keep third parties' Python warnings from the user's terminal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -4,7 +4,7 @@ config.json        options, spec, seed, the prepared folder and the digest of it
 versions.json      of this package, of what it trains with, and the devices
 checkpoint/        what `--resume` goes on from; at an epoch's end all that follows is written after it, out of it
 history.csv        a row an epoch; curves.png shows it, logs/ has it for TensorBoard
-best.keras         the model of the best epoch, which `deepfake-edge convert` takes
+best.keras         the model of the epoch that was taken; what `deepfake-edge convert` takes
 done.json          how it ended; there only when it did
 """
 
