@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from deepfake_edge.errors import InvalidInput
@@ -133,6 +133,13 @@ class ModelSpec:
         if self.classes == ("fake",):
             return "the single output (sigmoid of fake)"
         return "1 - the single output (sigmoid of real)"
+
+    def changed(self, values: Mapping[str, Any]) -> ModelSpec:
+        """With other values, by the names of its fields and of those of its crop and clip. Raises InvalidInput."""
+        names = {kind: {item.name for item in fields(kind)} for kind in (CropSpec, ClipSpec)}
+        crop, clip = ({key: value for key, value in values.items() if key in known} for known in names.values())
+        rest = {key: value for key, value in values.items() if key not in crop and key not in clip}
+        return replace(self, crop=replace(self.crop, **crop), clip=replace(self.clip, **clip), **rest)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types; `from_json` reads it back unchanged."""

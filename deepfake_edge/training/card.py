@@ -161,13 +161,21 @@ def _data(about: About, config: Mapping[str, Any]) -> Iterator[str]:
 def _training(config: Mapping[str, Any], done: Mapping[str, Any]) -> Iterator[str]:
     options, best = config["options"], done["best"]
     seen = _validated(options["feed"]["self_blended"])
-    stages = ", ".join(f"{stage['kind']} {stage['epochs']}" for stage in options["stages"])
+    stages = ", ".join(
+        f"{stage['kind']} {stage['epochs']}" + ("" if stage["rate"] is None else f" at rate {stage['rate']:g}")
+        for stage in options["stages"]
+    )
     yield "## Training"
     yield f"- Stages (epochs at most): {stages}; {done['epochs']} epochs in {done['spent_s'] / 60:.0f} minutes"
     yield (
         f"- Adam, rate {options['rate']:g} ({options['schedule']}), label smoothing {options['smoothing']:g}, batch "
         f"{options['feed']['batch']}, seed {config['seed']}"
+        + ("" if options["average"] is None else f"; the weights' moving average, momentum {options['average']:g}")
     )
+    changes = dict(options["feed"]["augment"])
+    strength = changes.pop("strength")
+    shares = ", ".join(f"{name} {share:g}" for name, share in changes.items() if share)
+    yield f"- Augmentation, share of windows: {shares or 'none'}" + (f"; strength {strength:g}" if shares else "")
     figures = f"loss {best['val_loss']:.4f} over windows, AUC {best['val_auc']:.4f} over clips: {seen}"
     if options["watch"] == "last":
         yield f"- Last epoch, taken as it is: {best['epoch']} ({figures})"

@@ -125,5 +125,6 @@ def _recognised(folder: Path) -> str:
         return kinds[0]
     raise InvalidInput(
         f"{folder}: no known layout. Wanted FaceForensics++ (original_sequences/, manipulated_sequences/), Celeb-DF "
-        f"(Celeb-real/, Celeb-synthesis/, YouTube-real/), DFDC (metadata.json), or {plain.LAYOUT}"
+        f"(Celeb-real/, Celeb-synthesis/, YouTube-real/), DFDC (metadata.json; labels.csv with --kind dfdc), or "
+        f"{plain.LAYOUT}"
     )

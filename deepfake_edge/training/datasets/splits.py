@@ -45,7 +45,8 @@ def assign(entries: Sequence[ClipEntry], mode: SplitMode) -> tuple[list[ClipEntr
         crossing[split, kind_of(entry)] += crosses
         if not crosses or mode == "published":
             kept.append(replace(entry, split=split))
-    return kept, [*_drawn(kept, open_splits, mode), *_notes(crossing, mode)]
+    drawn = [] if "train" in fixed else open_splits[1:]
+    return kept, [*_drawn(kept, drawn, mode), *_notes(crossing, mode)]
 
 
 def draw(name: str, splits: Collection[Split]) -> Split:
@@ -108,13 +109,13 @@ def counted(counts: Iterable[tuple[tuple[str, str], int]]) -> str:
     return "; ".join(parts)
 
 
-def _drawn(kept: Sequence[ClipEntry], open_splits: Sequence[Split], mode: SplitMode) -> list[str]:
-    if len(open_splits) == 1:
+def _drawn(kept: Sequence[ClipEntry], drawn: Sequence[Split], mode: SplitMode) -> list[str]:
+    if not drawn:
         return []
     whole = "people" if any(entry.identities for entry in kept) else "originals with their fakes"
     if mode == "drawn":
         return [f"splits drawn, {whole} whole; what is published is not looked at"]
-    return [f"no {' or '.join(open_splits[1:])} is published: drawn from train, {whole} whole"]
+    return [f"no {' or '.join(drawn)} is published: drawn from train, {whole} whole"]
 
 
 def _notes(crossing: Counter[tuple[Split, str]], mode: SplitMode) -> list[str]:

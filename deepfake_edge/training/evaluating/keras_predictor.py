@@ -61,7 +61,7 @@ def load_keras(
     Args:
         path: a model, or the weights of a named family.
         family: the architecture, `NAME` or `NAME:size=value,...`; None lets the file's structure tell.
-        overrides: spec values, key to text; without any, a model in the folder of its run is what the run says.
+        overrides: spec values, key to text; they change what the run says of a model in its folder.
         title: unique among the models of one evaluation; None takes the file's name.
     Raises:
         ConversionError: it is no Keras file, cannot be loaded safely, or does not say what it expects.
@@ -75,9 +75,11 @@ def load_keras(
             raise ConversionError(f"{path}: wanted a .keras or .h5 file, or a bundle (.dfe); convert it first")
         loaded = read_model(Path(folder) / COPIES[file.kind], order, lambda _: None)
     parts = _measured(loaded, order)
-    spec = None if given else _spec_of_run(path)
-    if spec is None:
+    trained = _spec_of_run(path)
+    if trained is None:
         spec, _, _ = settle(loaded.family, KerasOrigin(loaded, parts).findings(), given)
+    else:
+        spec = trained.changed(given)
     identity = Identity(title or path.name, str(path), file.sha256, "keras", "tensorflow", file.sha256)
     return KerasPredictor(identity, spec, _call(loaded, parts))
 

@@ -53,11 +53,10 @@ class Ahead:
 
     Args:
         spec: of the model.
-        workers: batches that are computed at the same time; None: as many as there are cores.
     """
 
-    def __init__(self, spec: ModelSpec, workers: int | None = None) -> None:
-        self._spec, self._workers = spec, workers
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
         self._failure: DeepfakeEdgeError | None = None
 
     def dataset(self, batch: Callable[[int], Batch], steps: range, size: int | None) -> Any:
@@ -85,8 +84,8 @@ class Ahead:
             return tuple(tensorflow.ensure_shape(part, shape) for part, shape in zip(parts, shapes, strict=True))
 
         numbers = tensorflow.data.Dataset.range(steps.start, steps.stop)
-        workers = self._workers or tensorflow.data.AUTOTUNE
-        return numbers.map(shaped, num_parallel_calls=workers, deterministic=True).prefetch(_AHEAD)
+        parallel = tensorflow.data.AUTOTUNE
+        return numbers.map(shaped, num_parallel_calls=parallel, deterministic=True).prefetch(_AHEAD)
 
     @contextmanager
     def typed_errors(self) -> Iterator[None]:

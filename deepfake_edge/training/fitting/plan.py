@@ -6,13 +6,13 @@ import hashlib
 import inspect
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from deepfake_edge.converters.family_option import Sizes, parse_family, with_given
 from deepfake_edge.converters.spec_values import parse_overrides
 from deepfake_edge.errors import InvalidInput
-from deepfake_edge.spec import ClipSpec, CropSpec, ModelSpec
+from deepfake_edge.spec import ModelSpec
 from deepfake_edge.training.families import Family
 from deepfake_edge.training.fitting.options import TrainOptions
 from deepfake_edge.training.preparing.prepared import RECORD, Prepared, PreparedClip
@@ -109,13 +109,9 @@ def _spec(family: Family, sizes: Sizes, given: Mapping[str, Any], settings: Sett
         if given.setdefault(key, wanted) != wanted:
             raise InvalidInput(f"spec {key}: {given[key]} was given, --family {family.name} says {wanted}")
     notes = list(_rate_notes(family.spec, built.get("frames", 1), given, settings))
-    parts = {kind: {item.name for item in fields(kind)} for kind in (CropSpec, ClipSpec)}
-    crop, clip = ({key: value for key, value in given.items() if key in names} for names in parts.values())
-    rest = {key: value for key, value in given.items() if key not in crop and key not in clip}
-    if rest.get("activation", family.spec.activation) != family.spec.activation:
+    if given.get("activation", family.spec.activation) != family.spec.activation:
         raise InvalidInput(f"spec activation: {family.name} ends in a {family.spec.activation}")
-    spec = replace(family.spec, crop=replace(family.spec.crop, **crop), clip=replace(family.spec.clip, **clip), **rest)
-    return spec, notes
+    return family.spec.changed(given), notes
 
 
 def _rate_notes(own: ModelSpec, frames: int, given: dict[str, Any], settings: Settings) -> Iterator[str]:

@@ -35,6 +35,15 @@ def test_an_original_and_its_fake_are_not_parted_where_all_is_drawn(tmp_path):
     assert {len(splits) for splits in of_name.values()} == {1}
 
 
+def test_only_what_is_drawn_is_said_to_be(tmp_path):
+    trees.fill(
+        tmp_path, [f"{split}/{label}/{n}.mp4" for split in ("train", "val") for label in ("real", "fake") for n in "12"]
+    )
+    found = read_dataset(tmp_path)
+    assert {entry.split for entry in found.entries} == {"train", "val"}
+    assert found.notes == (f"{tmp_path.name}: no clip is in test",)
+
+
 def test_odd_names_and_endings(tmp_path):
     names = ["fake/a b/ünï 名前.MP4", f"fake/deep/er/{'n' * 240}.mp4", "real/a b/c.JPG", "real/ünï 名前.MoV"]
     trees.fill(tmp_path, [*names, "real/.hidden.mp4", "real/notes.txt"])

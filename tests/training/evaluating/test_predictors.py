@@ -63,7 +63,8 @@ def test_a_model_in_its_runs_folder_is_what_the_run_says(model, tmp_path):
     spec = plain.spec.to_json()
     (run / "config.json").write_text(json.dumps({"spec": {**spec, "clip": {**spec["clip"], "sample_fps": 8.0}}}))
     assert load_keras(path, None, {}).spec.clip.sample_fps == 8.0
-    assert load_keras(path, None, {"sample_fps": "9"}).spec.clip.sample_fps == 9.0
+    changed = load_keras(path, None, {"threshold": "0.4"}).spec
+    assert (changed.threshold, changed.clip.sample_fps) == (0.4, 8.0)
     (run / "config.json").write_text("{}")
     with pytest.raises(InvalidInput, match=r"does not say what best\.keras expects"):
         load_keras(path, None, {})

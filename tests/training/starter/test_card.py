@@ -30,11 +30,12 @@ CONFIG = {
     },
     "options": {
         "family": "mobile-gru:units=8",
-        "stages": [{"kind": "frames", "epochs": 3, "rate": None}, {"kind": "head", "epochs": 2, "rate": None}],
-        "feed": {"self_blended": 1.0, "batch": 4},
+        "stages": [{"kind": "frames", "epochs": 3, "rate": None}, {"kind": "head", "epochs": 2, "rate": 1e-4}],
+        "feed": {"self_blended": 1.0, "batch": 4, "augment": {"strength": 1.5, "flip": 0.5, "turn": 0.0, "jpeg": 0.25}},
         "rate": 0.001,
         "schedule": "cosine",
         "smoothing": 0.05,
+        "average": 0.99,
         "watch": "loss",
     },
 }
@@ -121,7 +122,9 @@ def test_every_figure_stands_with_its_data_its_split_and_its_interval(files):
     assert text.startswith("# A model\n\n**For tests.**\n")
     assert "| Some clips | 1 to 4 | CC BY 4.0 | Their makers |" in text
     assert f"sha256 {'ab' * 32}" in text
-    assert "frames 3, head 2; 5 epochs in 2 minutes" in text
+    assert "frames 3, head 2 at rate 0.0001; 5 epochs in 2 minutes" in text
+    assert "batch 4, seed 7; the weights' moving average, momentum 0.99" in text
+    assert "- Augmentation, share of windows: flip 0.5, jpeg 0.25; strength 1.5" in text
     assert "Best epoch by validation loss: 5 (loss 0.2500 over windows, AUC 0.8750 over clips: the real" in text
     assert "fake clips had no part in it" in text
     assert "## Figures: held, test" in text
