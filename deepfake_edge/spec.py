@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
+from deepfake_edge.checks import check_choice, check_number, check_whole
 from deepfake_edge.errors import InvalidInput
 
 Fit: TypeAlias = Literal["stretch", "square"]
@@ -44,16 +45,16 @@ class CropSpec:
     scale: Triple = (1 / 127.5, 1 / 127.5, 1 / 127.5)
 
     def __post_init__(self) -> None:
-        _whole("size_px", self.size_px, 1, MAX_SIZE_PX)
-        _number("margin", self.margin, 0.1, 10.0)
-        _choice("fit", self.fit, get_args(Fit))
-        _choice("resize", self.resize, get_args(Resize))
-        _choice("channel_order", self.channel_order, get_args(ChannelOrder))
+        check_whole("size_px", self.size_px, 1, MAX_SIZE_PX)
+        check_number("margin", self.margin, 0.1, 10.0)
+        check_choice("fit", self.fit, get_args(Fit))
+        check_choice("resize", self.resize, get_args(Resize))
+        check_choice("channel_order", self.channel_order, get_args(ChannelOrder))
         for name, triple in (("mean", self.mean), ("scale", self.scale)):
             if not isinstance(triple, tuple) or len(triple) != 3:
                 raise InvalidInput(f"{name}: wanted 3 numbers, one a channel, got {triple!r}")
             for value in triple:
-                _number(name, value, -1e6, 1e6)
+                check_number(name, value, -1e6, 1e6)
         if 0 in self.scale:
             raise InvalidInput("scale: 0 would hide the pixels from the model")
 
@@ -79,10 +80,10 @@ class ClipSpec:
     stride: int = 1
 
     def __post_init__(self) -> None:
-        _whole("frames", self.frames, 1, MAX_CLIP_FRAMES)
-        _whole("stride", self.stride, 1, MAX_CLIP_FRAMES)
+        check_whole("frames", self.frames, 1, MAX_CLIP_FRAMES)
+        check_whole("stride", self.stride, 1, MAX_CLIP_FRAMES)
         if self.sample_fps is not None:
-            _number("sample_fps", self.sample_fps, 0.01, 1000.0)
+            check_number("sample_fps", self.sample_fps, 0.01, 1000.0)
         elif self.frames > 1:
             raise InvalidInput("sample_fps: a model of several frames needs the rate they were sampled at")
 
@@ -115,15 +116,15 @@ class ModelSpec:
             raise InvalidInput(f"family: wanted a name, got {self.family!r}")
         if not isinstance(self.crop, CropSpec) or not isinstance(self.clip, ClipSpec):
             raise InvalidInput("crop and clip: wanted a CropSpec and a ClipSpec")
-        _choice("activation", self.activation, get_args(Activation))
+        check_choice("activation", self.activation, get_args(Activation))
         wanted = 2 if self.activation == "softmax" else 1
         distinct = isinstance(self.classes, tuple) and len(set(self.classes)) == len(self.classes) == wanted
         if not distinct or not set(self.classes) <= _CLASS_NAMES:
             raise InvalidInput(
                 f"classes: {self.activation} wants {wanted} of 'real' and 'fake' in output order, got {self.classes!r}"
             )
-        _number("threshold", self.threshold, 0.0, 1.0)
-        _number("temperature", self.temperature, 1e-3, 1e3)
+        check_number("threshold", self.threshold, 0.0, 1.0)
+        check_number("temperature", self.temperature, 1e-3, 1e3)
 
     @property
     def fake_output(self) -> str:
@@ -169,20 +170,3 @@ def _table(name: str, value: object, record: type[Any]) -> dict[str, Any]:
     if missing or extra:
         raise InvalidInput(f"{name}: missing keys {missing}, unknown keys {extra}")
     return dict(value)
-
-
-def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidInput(f"{name}: wanted one of {', '.join(allowed)}, got {value!r}")
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidInput(f"{name}: wanted a whole number from {low} to {high}, got {value!r}")
-
-
-def _number(name: str, value: object, low: float, high: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    # Comparing first: a whole number may be too large to be a float at all.
-    if not number or not low <= value <= high:  # type: ignore[operator]
-        raise InvalidInput(f"{name}: wanted a number from {low:g} to {high:g}, got {value!r}")

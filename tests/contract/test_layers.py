@@ -15,7 +15,7 @@ MAPPED = {"deepfake_edge.converters": ROOT / "converters", "deepfake_edge.benchm
 # Lowest first. A module may import what stands on a lower floor, or beside it.
 FLOORS = (
     ("errors", "data", "_native"),
-    ("cache", "containers", "feed", "golden_arrays", "npy", "onnx_ports", "onnx_wire", "optional", "pictures",
+    ("cache", "checks", "containers", "feed", "golden_arrays", "npy", "onnx_ports", "onnx_wire", "optional", "pictures",
      "pixels", "sealed", "spec", "tables", "threads", "tracking", "trend", "urls", "verdict", "windows", "wire_format"),
     ("protocols", "bundle", "cuda", "ort_session", "preprocess", "overlay", "recipe"),
     ("sources", "faces", "runtimes", "sinks", "model", "engines", "ensemble", "strand", "pipeline", "golden"),

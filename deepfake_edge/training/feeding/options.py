@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias, get_args
 
-from deepfake_edge.errors import InvalidInput
+from deepfake_edge.checks import check_choice, check_number, check_whole
 
 Balance: TypeAlias = Literal["sampling", "weights", "none"]
 
@@ -48,7 +48,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            _within(
+            check_number(
                 f"augmentation: {item.name}", getattr(self, item.name), 0.0, 2.0 if item.name == "strength" else 1.0
             )
 
@@ -84,21 +84,10 @@ class FeedOptions:
     cache_mb: int = 1024
 
     def __post_init__(self) -> None:
-        _whole("batch", self.batch, 1, 4096)
-        _whole("seed", self.seed, 0, 2**32 - 1)
-        _whole("windows", self.windows, 1, 10_000)
-        _whole("cache_mb", self.cache_mb, 0, 2**20)
-        _within("self_blended", self.self_blended, 0.0, 1.0)
-        _within("blend_strength", self.blend_strength, 0.0, 3.0)
-        if self.balance not in get_args(Balance):
-            raise InvalidInput(f"balance: wanted one of {', '.join(get_args(Balance))}, got {self.balance!r}")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidInput(f"{name}: wanted a number from {low:g} to {high:g}, got {value!r}")
-
-
-def _whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidInput(f"{name}: wanted a whole number from {low} to {high}, got {value!r}")
+        check_whole("batch", self.batch, 1, 4096)
+        check_whole("seed", self.seed, 0, 2**32 - 1)
+        check_whole("windows", self.windows, 1, 10_000)
+        check_whole("cache_mb", self.cache_mb, 0, 2**20)
+        check_number("self_blended", self.self_blended, 0.0, 1.0)
+        check_number("blend_strength", self.blend_strength, 0.0, 3.0)
+        check_choice("balance", self.balance, get_args(Balance))

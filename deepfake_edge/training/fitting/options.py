@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
+from deepfake_edge.checks import check_choice, check_number, check_whole
 from deepfake_edge.errors import InvalidInput
 from deepfake_edge.training.feeding.options import Augmentation, FeedOptions
 
@@ -30,10 +31,10 @@ class Stage:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        _one_of("stages", self.kind, get_args(Kind))
-        _whole("stages: epochs", self.epochs, 1, 100_000)
+        check_choice("stages", self.kind, get_args(Kind))
+        check_whole("stages: epochs", self.epochs, 1, 100_000)
         if self.rate is not None:
-            _within("stages: rate", self.rate, 1e-9, 10.0)
+            check_number("stages: rate", self.rate, 1e-9, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +84,17 @@ class TrainOptions:
                 raise InvalidInput(f"{name}: wanted a {kind.__name__}, got {getattr(self, name)!r}")
         if not self.stages:
             raise InvalidInput("stages: wanted one or more, e.g. frames:10,head:5,all:20")
-        _within("rate", self.rate, 1e-9, 10.0)
-        _one_of("schedule", self.schedule, get_args(Schedule))
-        _within("warm_up", self.warm_up, 0.0, 0.9)
-        _within("smoothing", self.smoothing, 0.0, 0.5)
+        check_number("rate", self.rate, 1e-9, 10.0)
+        check_choice("schedule", self.schedule, get_args(Schedule))
+        check_number("warm_up", self.warm_up, 0.0, 0.9)
+        check_number("smoothing", self.smoothing, 0.0, 0.5)
         if self.average is not None:
-            _within("average", self.average, 0.0, 0.99999)
-        _one_of("watch", self.watch, get_args(Watched))
+            check_number("average", self.average, 0.0, 0.99999)
+        check_choice("watch", self.watch, get_args(Watched))
         if self.patience is not None:
-            _whole("patience", self.patience, 1, 100_000)
-        _whole("logical_devices", self.logical_devices, 1, 64)
-        _whole("checkpoint_every", self.checkpoint_every, 1, 10**9)
+            check_whole("patience", self.patience, 1, 100_000)
+        check_whole("logical_devices", self.logical_devices, 1, 64)
+        check_whole("checkpoint_every", self.checkpoint_every, 1, 10**9)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types; `from_json` reads it back unchanged."""
@@ -128,18 +129,3 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
             kinds = ", ".join(get_args(Kind))
             raise InvalidInput(f"stages: wanted KIND:EPOCHS or KIND:EPOCHS@RATE of {kinds}, got {part!r}") from None
     return tuple(stages)
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidInput(f"{name}: wanted one of {', '.join(allowed)}, got {value!r}")
-
-
-def _whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidInput(f"{name}: wanted a whole number from {low} to {high}, got {value!r}")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidInput(f"{name}: wanted a number from {low:g} to {high:g}, got {value!r}")
