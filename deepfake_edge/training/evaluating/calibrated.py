@@ -94,7 +94,13 @@ def check_unseen(source: Path, run: Path | None, prepared: Prepared, split: Spli
     bundle = read_bundle(source)
     if bundle.provenance.get("source_sha256") != _sha256(run / "best.keras"):
         raise InvalidInput(f"calibrate: {bundle.name} was not converted from {run / 'best.keras'}")
-    trained = read_prepared(_prepared_of(run)).of("train")
+    folder = _prepared_of(run)
+    if not folder.is_dir():
+        raise InvalidInput(
+            f"calibrate: {run} was trained on clips of {folder}, which is not there now; put it, or a link to it, there, "
+            "so that they can be told from these"
+        )
+    trained = read_prepared(folder).of("train")
     known = {(clip.entry.dataset, clip.entry.source) for clip in trained}
     seen = [clip.id for clip in prepared.of(split) if (clip.entry.dataset, clip.entry.source) in known]
     if seen:

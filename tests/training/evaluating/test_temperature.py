@@ -160,6 +160,9 @@ def test_clips_that_the_run_trained_on_are_refused(tmp_path, prepared):
         check_unseen(source, run, prepared, "train")
     with pytest.raises(InvalidInput, match="not fitted on the split train"):
         check_unseen(source, None, prepared, "train")
+    (run / "config.json").write_text(json.dumps({"prepared": str(tmp_path / "moved")}))
+    with pytest.raises(InvalidInput, match=r"trained on clips of .*moved, which is not there now; put it, or a link"):
+        check_unseen(source, run, prepared, "val")
     (run / "config.json").write_text("[]")
     with pytest.raises(InvalidInput, match="does not say what was trained on"):
         check_unseen(source, run, prepared, "val")
