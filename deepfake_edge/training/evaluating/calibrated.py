@@ -97,8 +97,8 @@ def check_unseen(source: Path, run: Path | None, prepared: Prepared, split: Spli
     folder = _prepared_of(run)
     if not folder.is_dir():
         raise InvalidInput(
-            f"calibrate: {run} was trained on clips of {folder}, which is not there now; put it, or a link to it, there, "
-            "so that they can be told from these"
+            f"calibrate: {run} was trained on clips of {folder}, which is not there now; put it, or a link to it, "
+            "there, so that they can be told from these"
         )
     trained = read_prepared(folder).of("train")
     known = {(clip.entry.dataset, clip.entry.source) for clip in trained}
